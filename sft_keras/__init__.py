@@ -1,0 +1,1 @@
+"""Soft filter pruning for Keras."""

@@ -1,0 +1,193 @@
+"""Keras 3 and tf_keras behind one small interface.
+
+Every private attribute of either Keras that the package reads is read here, each with its reason;
+`tests/test_flavors.py` notices when one changes.
+"""
+
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import keras
+from keras import tree
+
+from sft_keras.errors import UnsupportedError
+
+
+class Call(NamedTuple):
+    """One call of a layer (or Keras operation) in a functional graph."""
+
+    layer: Any
+    args: tuple
+    kwargs: dict
+    outputs: list
+
+    @property
+    def inputs(self) -> list:
+        """Symbolic tensors among the arguments, in order."""
+        return [x for x in tree.flatten((self.args, self.kwargs)) if is_symbolic(x)]
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether `value` is a tensor of a functional graph rather than a constant argument."""
+    # Both Kerases mark graph tensors with this attribute and have no public test for it.
+    return hasattr(value, "_keras_history")
+
+
+def is_tf_keras(thing: Any) -> bool:
+    """Whether a model, layer or optimizer belongs to tf_keras, told without importing tf_keras."""
+    return any(base.__module__.partition(".")[0] == "tf_keras" for base in type(thing).__mro__)
+
+
+def library(thing: Any):
+    """The module, `keras` or `tf_keras`, that `thing` was made with."""
+    return sys.modules["tf_keras"] if is_tf_keras(thing) else keras
+
+
+def require_graph(model: Any) -> None:
+    """Refuses what is not a built Sequential or Functional model.
+
+    Raises:
+        UnsupportedError: `model` is no Keras model, is subclassed, or was never built.
+    """
+    lib = library(model)
+    name = getattr(model, "name", type(model).__name__)
+    if not isinstance(model, lib.Model):
+        raise UnsupportedError(
+            f"Expected a keras.Model or tf_keras.Model, got {type(model).__name__}; "
+            "pass the model itself."
+        )
+    sequential = isinstance(model, lib.Sequential)
+    if not sequential and not isinstance(model, _functional_class(model)):
+        raise UnsupportedError(
+            f"Model '{name}' is a subclass of keras.Model whose graph cannot be read; rebuild it "
+            "with the functional API: keras.Model(inputs, model.call(inputs))."
+        )
+    if sequential and not model.built:
+        raise UnsupportedError(
+            f"Model '{name}' was never built; give it an Input layer or call it once on data."
+        )
+
+
+def _functional_class(model: Any) -> type:
+    if is_tf_keras(model):
+        # tf_keras exports no Functional class.
+        return sys.modules["tf_keras"].src.engine.functional.Functional
+    # keras.Model(inputs, outputs) returns this class; `keras.src` is its only address.
+    return keras.src.models.Functional
+
+
+def graph(model: Any) -> Any:
+    """The Functional model behind `model`: itself, or the one inside a Sequential."""
+    require_graph(model)
+    lib = library(model)
+    if isinstance(model, lib.Sequential) and not is_tf_keras(model):
+        # A Keras 3 Sequential runs an inner Functional whose nodes are the graph.
+        return model._functional
+    return model
+
+
+def calls(model: Any) -> Iterator[Call]:
+    """Every layer call of the graph of `model`, inputs before consumers.
+
+    Yields:
+        `Call` records; input layers come with no arguments.
+
+    Raises:
+        UnsupportedError: the model is subclassed or was never built.
+    """
+    functional = graph(model)
+    # Neither Keras lists its nodes publicly; depth order is the order both execute in.
+    by_depth = functional._nodes_by_depth
+    for depth in sorted(by_depth, reverse=True):
+        for node in by_depth[depth]:
+            yield _call(node)
+
+
+def _call(node: Any) -> Call:
+    outputs = tree.flatten(node.outputs)
+    if hasattr(node, "operation"):
+        return Call(node.operation, node.arguments.args, node.arguments.kwargs, outputs)
+    return Call(node.layer, tuple(node.call_args), dict(node.call_kwargs), outputs)
+
+
+def is_input_layer(layer: Any) -> bool:
+    """Whether `layer` is an InputLayer of either Keras."""
+    return type(layer).__name__ == "InputLayer"
+
+
+def inputs(model: Any) -> list:
+    """Symbolic inputs of the graph, flat."""
+    return tree.flatten(graph(model).inputs)
+
+
+def outputs(model: Any) -> list:
+    """Symbolic outputs of the graph, flat."""
+    return tree.flatten(graph(model).outputs)
+
+
+def rebuild(model: Any, clone_function: Callable, call_function: Callable | None = None):
+    """Rebuilds a functional or sequential model with other layers.
+
+    Args:
+        model: a built model of either Keras.
+        clone_function: takes a layer, returns the layer to use in its place; asked once a layer.
+        call_function: takes `(new_layer, *args, **kwargs)` with the old call's arguments and
+            returns the new outputs; a Sequential model has no calls to change. Defaults to
+            calling the layer.
+
+    Returns:
+        A model of the same flavor, name and input/output structure, with fresh variables.
+    """
+    sequential = isinstance(model, library(model).Sequential)
+    if not is_tf_keras(model):
+        # Keras refuses a call_function for Sequential models.
+        how = {} if sequential else {"call_function": call_function}
+        return keras.models.clone_model(model, clone_function=clone_function, **how)
+    if sequential:
+        return _rebuild_tf_keras_sequential(model, clone_function)
+    return _rebuild_tf_keras(model, clone_function, call_function or _call_layer)
+
+
+def _call_layer(layer, *args, **kwargs):
+    return layer(*args, **kwargs)
+
+
+def _rebuild_tf_keras(model, clone_function, call_function):
+    # tf_keras.models.clone_model cannot clone operators (`x + y`), nor change a call's arguments.
+    tf_keras = sys.modules["tf_keras"]
+    new_layer = functools.lru_cache(maxsize=None)(clone_function)
+    new: dict[int, Any] = {}
+    for call in calls(model):
+        if is_input_layer(call.layer):
+            spec = tf_keras.layers.InputLayer.from_config(call.layer.get_config())
+            made = spec.output
+        else:
+            args, kwargs = tree.map_structure(
+                lambda x: new[id(x)] if is_symbolic(x) else x, (call.args, call.kwargs)
+            )
+            made = call_function(new_layer(call.layer), *args, **kwargs)
+        new.update(zip(map(id, call.outputs), tree.flatten(made), strict=True))
+    # The public `inputs`/`outputs` are flat; dictionaries survive only in these two.
+    structures = model._nested_inputs, model._nested_outputs
+    ins, outs = tree.map_structure(lambda x: new[id(x)], structures)
+    return type(model)(ins, outs, name=model.name)
+
+
+def _rebuild_tf_keras_sequential(model, clone_function):
+    tf_keras = sys.modules["tf_keras"]
+    first = inputs(model)[0]
+    return tf_keras.Sequential(
+        [
+            tf_keras.layers.InputLayer(
+                batch_input_shape=tuple(first.shape), dtype=first.dtype, name=_input_name(model)
+            ),
+            *(clone_function(layer) for layer in model.layers),
+        ],
+        name=model.name,
+    )
+
+
+def _input_name(model) -> str:
+    return next(call.layer.name for call in calls(model) if is_input_layer(call.layer))
