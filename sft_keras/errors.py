@@ -29,3 +29,11 @@ class GateError(SftKerasError):
 
 class MissingExtraError(SftKerasError):
     """An optional runtime is not installed; the message holds the `pip install` line."""
+
+
+class DataError(SftKerasError):
+    """Training data that is missing, empty, corrupt or of the wrong shape."""
+
+
+class FileError(SftKerasError):
+    """A file that is missing or corrupt, stands in the way, or cannot be written."""
