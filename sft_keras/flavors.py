@@ -140,54 +140,95 @@ def rebuild(model: Any, clone_function: Callable, call_function: Callable | None
     Returns:
         A model of the same flavor, name and input/output structure, with fresh variables.
     """
-    sequential = isinstance(model, library(model).Sequential)
-    if not is_tf_keras(model):
-        # Keras refuses a call_function for Sequential models.
-        how = {} if sequential else {"call_function": call_function}
-        return keras.models.clone_model(model, clone_function=clone_function, **how)
-    if sequential:
-        return _rebuild_tf_keras_sequential(model, clone_function)
-    return _rebuild_tf_keras(model, clone_function, call_function or _call_layer)
+    # keras.models.clone_model also compiles the clone, which fails on a loss that has no config;
+    # tf_keras' cannot clone operators (`x + y`) and takes no call_function.
+    lib = library(model)
+    new_layer = functools.lru_cache(maxsize=None)(clone_function)
+    if isinstance(model, lib.Sequential):
+        return lib.Sequential(
+            [_input_layer(lib, model), *map(new_layer, model.layers)], name=model.name
+        )
+    new: dict[int, Any] = {}
+    for call in calls(model):
+        if is_input_layer(call.layer):
+            made = lib.layers.InputLayer.from_config(call.layer.get_config()).output
+        else:
+            args, kwargs = tree.map_structure(
+                lambda x: new[id(x)] if is_symbolic(x) else x, (call.args, call.kwargs)
+            )
+            made = (call_function or _call_layer)(new_layer(call.layer), *args, **kwargs)
+        new.update(zip(map(id, call.outputs), tree.flatten(made), strict=True))
+    ins, outs = tree.map_structure(lambda x: new[id(x)], _structures(model))
+    return lib.Model(ins, outs, name=model.name)
 
 
 def _call_layer(layer, *args, **kwargs):
     return layer(*args, **kwargs)
 
 
-def _rebuild_tf_keras(model, clone_function, call_function):
-    # tf_keras.models.clone_model cannot clone operators (`x + y`), nor change a call's arguments.
-    tf_keras = sys.modules["tf_keras"]
-    new_layer = functools.lru_cache(maxsize=None)(clone_function)
-    new: dict[int, Any] = {}
-    for call in calls(model):
-        if is_input_layer(call.layer):
-            spec = tf_keras.layers.InputLayer.from_config(call.layer.get_config())
-            made = spec.output
-        else:
-            args, kwargs = tree.map_structure(
-                lambda x: new[id(x)] if is_symbolic(x) else x, (call.args, call.kwargs)
-            )
-            made = call_function(new_layer(call.layer), *args, **kwargs)
-        new.update(zip(map(id, call.outputs), tree.flatten(made), strict=True))
-    # The public `inputs`/`outputs` are flat; dictionaries survive only in these two.
-    structures = model._nested_inputs, model._nested_outputs
-    ins, outs = tree.map_structure(lambda x: new[id(x)], structures)
-    return type(model)(ins, outs, name=model.name)
+def _structures(model) -> tuple:
+    # The public `inputs` and `outputs` are flat; dictionaries survive only in these.
+    if is_tf_keras(model):
+        return model._nested_inputs, model._nested_outputs
+    return model._inputs_struct, model._outputs_struct
 
 
-def _rebuild_tf_keras_sequential(model, clone_function):
-    tf_keras = sys.modules["tf_keras"]
-    first = inputs(model)[0]
-    return tf_keras.Sequential(
-        [
-            tf_keras.layers.InputLayer(
-                batch_input_shape=tuple(first.shape), dtype=first.dtype, name=_input_name(model)
-            ),
-            *(clone_function(layer) for layer in model.layers),
-        ],
-        name=model.name,
-    )
+def _input_layer(lib, model):
+    layer = next(call.layer for call in calls(model) if is_input_layer(call.layer))
+    return lib.layers.InputLayer.from_config(layer.get_config())
 
 
-def _input_name(model) -> str:
-    return next(call.layer.name for call in calls(model) if is_input_layer(call.layer))
+def is_compiled(model: Any) -> bool:
+    """Whether `compile` was called."""
+    return model._is_compiled if is_tf_keras(model) else model.compiled  # tf_keras: no public one
+
+
+def compile_arguments(model: Any) -> dict:
+    """What `compile` was called with, with copies of the optimizer and of metric objects.
+
+    Returns:
+        Keyword arguments for `compile`; the optimizer keeps its hyper-parameters, not its state.
+    """
+    # Neither Keras gives back the objects; the public get_compile_config fails on plain functions.
+    given = dict(model._get_compile_args() if is_tf_keras(model) else model._compile_config.config)
+    if is_tf_keras(model):
+        given["jit_compile"] = model.jit_compile
+    given["optimizer"] = fresh(model.optimizer)
+    for key in ("metrics", "weighted_metrics"):
+        given[key] = tree.map_structure(
+            lambda x: fresh(x) if isinstance(x, library(model).metrics.Metric) else x, given[key]
+        )
+    return given
+
+
+def fresh(thing: Any) -> Any:
+    """A copy, without state, of a layer, optimizer or metric."""
+    return type(thing).from_config(thing.get_config())
+
+
+def to_numpy(value: Any):
+    """A tensor or variable of either Keras, on any backend, as a NumPy array."""
+    if type(value).__module__.startswith("tensorflow"):
+        return value.numpy()
+    return keras.ops.convert_to_numpy(value)
+
+
+def weights(model: Any) -> list:
+    """The variables of a model, layer by layer in the order of the graph."""
+    return [w for layer in model.layers for w in layer.weights]
+
+
+def input_structure(model: Any) -> Any:
+    """Symbolic inputs in the structure that the model takes them in."""
+    return _structures(graph(model))[0]
+
+
+def with_all_outputs(model: Any) -> Any:
+    """A model of the same graph that outputs every tensor in it, inputs first."""
+    tensors = [x for call in calls(model) for x in call.outputs]
+    return library(model).Model(input_structure(model), tensors)
+
+
+def is_built(optimizer: Any) -> bool:
+    """Whether an optimizer has its slot variables."""
+    return optimizer._built if is_tf_keras(optimizer) else optimizer.built  # tf_keras: no public

@@ -1,0 +1,158 @@
+"""Channel groups: which filters of a network live or die together."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from sft_keras.channels import rules as _rules  # noqa: F401  (registers the rules)
+from sft_keras.channels.tensor import FIXED
+from sft_keras.channels.trace import Fold, Slices, Trace, trace
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Layers whose filters live or die together.
+
+    Attributes:
+        filters: how many filters can be pruned independently of each other.
+        layers: names of the layers that produce them, in graph order.
+        prunable: whether they may be pruned.
+        reason: why not, or an empty string.
+        classes: integer array (filters,), the group's numbers among all the model's filters.
+    """
+
+    filters: int
+    layers: tuple[str, ...]
+    prunable: bool
+    reason: str
+    classes: np.ndarray
+
+
+class ChannelGroups:
+    """All channel groups of a model; iterate over it, or print it as a table.
+
+    A *class* is a set of channels that are pruned together; masks are boolean arrays (classes,),
+    true where pruned.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+        self.trace: Trace = trace(model)
+        self.classes = self.trace.components()
+
+    @cached_property
+    def reasons(self) -> dict[int, str]:
+        """The first reason why a class is frozen, by class."""
+        found: dict[int, str] = {}
+        for ids, reason in self.trace.frozen:
+            for number in np.unique(self.classes[ids]):
+                found.setdefault(int(number), reason)
+        return found
+
+    @property
+    def count(self) -> int:
+        """Number of classes."""
+        return int(self.classes.max()) + 1 if self.classes.size else 0
+
+    @cached_property
+    def prunable(self) -> np.ndarray:
+        """Boolean array (classes,): which may be pruned."""
+        allowed = np.ones(self.count, bool)
+        allowed[list(self.reasons)] = False
+        return allowed
+
+    @cached_property
+    def producers(self) -> list[tuple[Any, np.ndarray]]:
+        """Layers that own filters, with the class of each of their filters."""
+        found = self.trace.filters.items()
+        return [(self.trace.layers[key], self.classes[ids]) for key, ids in found]
+
+    def classes_of(self, slices: Slices | Fold) -> np.ndarray:
+        """The class of each position of a slice's axis, `FIXED` where it is no filter."""
+        return np.where(slices.ids == FIXED, FIXED, self.classes[slices.ids])
+
+    @cached_property
+    def groups(self) -> list[ChannelGroup]:
+        """The groups, in graph order."""
+        label = self._connected_producers()
+        found = []
+        for number in dict.fromkeys(label):
+            members = [p for p, at in zip(self.producers, label, strict=True) if at == number]
+            names = tuple(layer.name for layer, _ in members)
+            classes = np.unique(np.concatenate([c for _, c in members]))
+            by_reason: dict[str, list[int]] = {}
+            for c in classes:
+                by_reason.setdefault(self.reasons.get(int(c), ""), []).append(int(c))
+            found += [
+                ChannelGroup(len(cs), names, not reason, reason, np.array(cs))
+                for reason, cs in by_reason.items()
+            ]
+        return found
+
+    def _connected_producers(self) -> list[int]:
+        if not self.producers:
+            return []
+        rows = [np.full(len(classes), i) for i, (_, classes) in enumerate(self.producers)]
+        cols = np.concatenate([classes for _, classes in self.producers]) + len(rows)
+        ones, size = np.ones(len(cols)), len(rows) + self.count
+        matrix = coo_array((ones, (np.concatenate(rows), cols)), shape=(size, size))
+        return connected_components(matrix, directed=False)[1][: len(rows)].tolist()
+
+    def __iter__(self) -> Iterator[ChannelGroup]:
+        return iter(self.groups)
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def to_dict(self) -> list[dict]:
+        """The table as plain data."""
+        return [
+            {
+                "filters": group.filters,
+                "layers": list(group.layers),
+                "prunable": group.prunable,
+                "reason": group.reason,
+            }
+            for group in self
+        ]
+
+    def __str__(self) -> str:
+        lines = [f"{'filters':>7}  {'prunable':<8}  layers"]
+        for group in self:
+            layers = ", ".join(group.layers)
+            reason = f"  ({group.reason})" if group.reason else ""
+            lines.append(
+                f"{group.filters:>7}  {'yes' if group.prunable else 'no':<8}  {layers}{reason}"
+            )
+        free = sum(group.filters for group in self if group.prunable)
+        total = sum(group.filters for group in self)
+        lines.append(f"{free} of {total} filters can be pruned, in {len(self)} groups")
+        return "\n".join(lines)
+
+
+def channel_groups(model: Any) -> ChannelGroups:
+    """Reads which filters of a model belong together, and which cannot be pruned and why.
+
+    Args:
+        model: a built Sequential or Functional model of Keras 3 or tf_keras.
+
+    Returns:
+        An iterable of `ChannelGroup`; `print` shows it as a table, `to_dict` gives it as data.
+
+    Raises:
+        UnsupportedError: the model is subclassed or was never built.
+
+    Example:
+        >>> print(sft_keras.channel_groups(model))
+        filters  prunable  layers
+             16  yes       stem, block1_conv2
+             32  yes       block1_conv1
+             10  no        logits  (is a model output)
+        48 of 58 filters can be pruned, in 3 groups
+    """
+    return ChannelGroups(model)

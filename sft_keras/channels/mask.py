@@ -1,0 +1,72 @@
+"""Masks: boolean arrays (classes,), true for the filters that are pruned."""
+
+import numpy as np
+
+from sft_keras import flavors
+from sft_keras.channels.groups import ChannelGroups
+from sft_keras.channels.tensor import FIXED
+from sft_keras.channels.trace import Fold, Role, Slices
+from sft_keras.errors import ShrinkError
+
+
+def pruned_positions(groups: ChannelGroups, slices: Slices | Fold, mask: np.ndarray) -> np.ndarray:
+    """Boolean array along the slice's axis: which positions belong to pruned filters."""
+    if not mask.size:
+        return np.zeros(slices.ids.shape, bool)
+    classes = groups.classes_of(slices)
+    return np.where(classes == FIXED, False, mask[classes])
+
+
+def owned(groups: ChannelGroups) -> list[Slices]:
+    """The slices that are zero when their filter is masked."""
+    return [s for s in groups.trace.slices if s.role is not Role.CUT]
+
+
+def read_mask(groups: ChannelGroups) -> np.ndarray:
+    """The mask that the zeros of a model's weights spell.
+
+    A class counts as pruned when everything it owns is exactly zero, and it is not frozen.
+
+    Args:
+        groups: the channel groups of the model.
+
+    Returns:
+        Boolean array (classes,), true where pruned.
+    """
+    zero = groups.prunable.copy()
+    for slices in owned(groups):
+        weights = flavors.to_numpy(slices.variable)
+        other_axes = tuple(i for i in range(weights.ndim) if i != slices.axis)
+        nonzero = np.any(weights != 0, axis=other_axes)
+        classes = groups.classes_of(slices)[nonzero]
+        zero[classes[classes != FIXED]] = False
+    return zero
+
+
+def apply_mask(groups: ChannelGroups, mask: np.ndarray) -> None:
+    """Zeroes in place everything that the masked filters own.
+
+    Args:
+        groups: the channel groups of the model.
+        mask: boolean array (classes,), true where pruned.
+    """
+    for slices in owned(groups):
+        pruned = pruned_positions(groups, slices, mask)
+        if pruned.any():
+            weights = flavors.to_numpy(slices.variable).copy()
+            np.moveaxis(weights, slices.axis, 0)[pruned] = 0
+            slices.variable.assign(weights)
+
+
+def require_filters_left(groups: ChannelGroups, mask: np.ndarray) -> None:
+    """Refuses a mask under which a layer would have no filter left.
+
+    Raises:
+        ShrinkError: names the first such layer.
+    """
+    for layer, classes in groups.producers:
+        if mask[classes].all():
+            raise ShrinkError(
+                f"Every filter of layer '{layer.name}' is pruned, which would leave it empty; "
+                "keep at least one, with a lower pruning ratio for that layer."
+            )

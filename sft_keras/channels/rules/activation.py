@@ -1,0 +1,82 @@
+"""Activations: element-wise functions pass ids on; the rest freezes."""
+
+from typing import Any
+
+import numpy as np
+
+from sft_keras import flavors
+from sft_keras.channels.registry import builtin_rule
+from sft_keras.channels.tensor import Channels
+from sft_keras.channels.trace import Role, Trace
+
+ELEMENTWISE = frozenset(
+    (
+        *("linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish"),
+        *("tanh", "sigmoid", "hard_tanh", "hard_sigmoid", "hard_silu", "hard_swish", "mish"),
+        *("softplus", "softsign", "log_sigmoid", "exponential", "squareplus", "threshold"),
+        *("sparse_plus", "sparse_sigmoid", "hard_shrink", "soft_shrink", "tanh_shrink"),
+    )
+)
+LIBRARIES = ("keras", "tf_keras", "tensorflow", "jax", "torch")
+
+
+def activated(walk: Trace, layer: Any, x: Channels) -> Channels:
+    """`x` after the `activation` argument of `layer`."""
+    function = getattr(layer, "activation", None)
+    if function is None:
+        return x
+    if rule := _LAYER_RULES.get(type(function).__name__):
+        return rule(walk, function, x)
+    name = getattr(function, "__name__", type(function).__name__)
+    known = getattr(function, "__module__", "").partition(".")[0] in LIBRARIES
+    if not known or name not in ELEMENTWISE:
+        walk.freeze(x.ids, f"passes '{layer.name}', whose activation '{name}' is not element-wise")
+        return x
+    return mapped(x, function, keeps_zero=name in ("linear", "relu", "relu6"))
+
+
+def mapped(x: Channels, function, keeps_zero: bool = False) -> Channels:
+    """`x` after an element-wise function."""
+    if keeps_zero and not x.dead.any():
+        return x
+    values, where = np.unique(x.dead, return_inverse=True)
+    image = flavors.to_numpy(function(values.astype("float32").reshape(1, -1))).ravel()
+    return x.with_(dead=image[where].reshape(x.dead.shape).astype("float64"))
+
+
+@builtin_rule("Activation")
+def activation(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
+    """Activation(name or function)."""
+    return activated(walk, call.layer, x)
+
+
+@builtin_rule("ReLU", "LeakyReLU", "ELU")
+def rectifier(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
+    """The rectifier layers; with a threshold f(0) may differ from 0."""
+    return _rectifier(walk, call.layer, x)
+
+
+def _rectifier(walk: Trace, layer: Any, x: Channels) -> Channels:
+    return mapped(x, layer)
+
+
+_LAYER_RULES = dict.fromkeys(("ReLU", "LeakyReLU", "ELU"), _rectifier)
+
+
+@builtin_rule("PReLU")
+def prelu(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
+    """PReLU: one slope per channel, or per channel and position."""
+    for axis, size in enumerate(call.layer.alpha.shape):
+        if size > 1 and x.ids.shape[axis] > 1:
+            ids, _ = walk.vector(x, axis, call.layer)
+            walk.claim(call.layer, call.layer.alpha, axis, ids, Role.CUT)
+    if x.dead.any():
+        walk.freeze(x.ids[x.dead != 0], f"emits a constant when pruned, into '{call.layer.name}'")
+    return x
+
+
+@builtin_rule("Softmax")
+def softmax(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
+    """Softmax mixes what it normalizes over."""
+    walk.freeze(x.ids, f"enters '{call.layer.name}' (Softmax), which mixes its inputs")
+    return x

@@ -1,0 +1,66 @@
+"""Which part of every variable stays when the masked filters go."""
+
+from typing import Any
+
+import numpy as np
+
+from sft_keras import flavors
+from sft_keras.channels import ChannelGroups
+from sft_keras.channels.mask import pruned_positions
+
+
+class Cuts:
+    """What a mask leaves of each variable and of each number in a layer's config.
+
+    Args:
+        groups: the channel groups of the model.
+        mask: boolean array (classes,), true where pruned.
+    """
+
+    def __init__(self, groups: ChannelGroups, mask: np.ndarray):
+        self._kept: dict[int, dict[int, np.ndarray]] = {}
+        for slices in groups.trace.slices:
+            kept = np.flatnonzero(~pruned_positions(groups, slices, mask))
+            if len(kept) < len(slices.ids):
+                self._kept.setdefault(id(slices.variable), {})[slices.axis] = kept
+        self._widths: dict[int, list] = {}
+        for width in groups.trace.widths:
+            alive = width.ids[~mask[groups.classes[width.ids]]]
+            self._widths.setdefault(id(width.layer), []).append((width, len(alive)))
+        self._bias_shifts = _bias_shifts(groups, mask)
+
+    def config(self, layer: Any) -> dict:
+        """The config of `layer` with its new widths."""
+        config = layer.get_config()
+        for width, count in self._widths.get(id(layer), []):
+            if width.position is None:
+                config[width.key] = count
+            else:
+                sizes = list(config[width.key])
+                sizes[width.position] = count
+                config[width.key] = sizes
+        return config
+
+    def value(self, variable: Any) -> np.ndarray:
+        """What stays of a variable of the model, with folded constants added to biases."""
+        value = flavors.to_numpy(variable)
+        value = value + self._bias_shifts.get(id(variable), 0)
+        return self.part(variable, value).astype(value.dtype)
+
+    def part(self, variable: Any, value: np.ndarray) -> np.ndarray:
+        """What stays of any array shaped like `variable`, such as its momentum."""
+        for axis, kept in self._kept.get(id(variable), {}).items():
+            value = np.take(value, kept, axis)
+        return value
+
+
+def _bias_shifts(groups: ChannelGroups, mask: np.ndarray) -> dict[int, np.ndarray]:
+    """By bias: what the constants of pruned filters add up to at its layer's output."""
+    shifts: dict[int, np.ndarray] = {}
+    for fold in groups.trace.folds:
+        emitted = np.where(pruned_positions(groups, fold, mask), fold.dead, 0.0)
+        if emitted.any():
+            kernel = np.moveaxis(flavors.to_numpy(fold.kernel), fold.output_axis, -1)
+            summed = np.tensordot(emitted, kernel.astype("float64"), (0, fold.axis))
+            shifts[id(fold.layer.bias)] = summed.reshape(-1, summed.shape[-1]).sum(axis=0)
+    return shifts

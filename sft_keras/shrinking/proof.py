@@ -1,0 +1,109 @@
+"""The proof that a shrunk model computes what the masked one does."""
+
+from typing import Any
+
+import numpy as np
+from keras import tree
+
+from sft_keras import flavors
+from sft_keras.channels import ChannelGroups
+from sft_keras.errors import ShrinkError
+
+FLOAT32_TOLERANCE = 1e-5
+FLOAT64_TOLERANCE = 1e-10
+UNKNOWN_SIZE = 64
+BATCH = 2
+
+
+def prove_equal(groups: ChannelGroups, small: Any, mask: np.ndarray) -> float:
+    """Compares the masked and the shrunk model on random input.
+
+    Args:
+        groups: channel groups of the masked model.
+        small: the shrunk model.
+        mask: boolean array (classes,), true where pruned.
+
+    Returns:
+        The largest difference, relative to the output's scale.
+
+    Raises:
+        ShrinkError: they differ by more than 1e-5 in float32 and by more than 1e-10 in float64;
+            names the layer where they part.
+    """
+    masked = groups.model
+    inputs = random_inputs(masked)
+    difference = relative_difference(outputs(masked, inputs), outputs(small, inputs))
+    if difference <= FLOAT32_TOLERANCE:
+        return difference
+    exact_masked, exact_small = in_float64(masked), in_float64(small)
+    difference = relative_difference(outputs(exact_masked, inputs), outputs(exact_small, inputs))
+    if difference <= FLOAT64_TOLERANCE:
+        return difference
+    where = _first_difference(groups, exact_masked, exact_small, mask, inputs)
+    raise ShrinkError(
+        f"The shrunk model differs from the masked one by {difference:.1e} of the output's scale, "
+        f"first at layer '{where}'; leave that layer out of pruning and report this as a bug."
+    )
+
+
+def random_inputs(model: Any, batch: int = BATCH, seed: int = 0) -> Any:
+    """Normal noise for every input of `model`, in its structure; ones and zeros for integers."""
+    rng = np.random.default_rng(seed)
+
+    def sample(tensor):
+        shape = [batch, *(size or UNKNOWN_SIZE for size in tensor.shape[1:])]
+        dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
+        if "float" in dtype:
+            return rng.standard_normal(shape).astype("float32")
+        return rng.integers(0, 2, shape).astype(dtype)
+
+    return tree.map_structure(sample, flavors.input_structure(model))
+
+
+def outputs(model: Any, inputs: Any) -> list[np.ndarray]:
+    """The outputs of `model`, flat, as float64 arrays."""
+    return [
+        np.asarray(flavors.to_numpy(x), "float64")
+        for x in tree.flatten(model(inputs, training=False))
+    ]
+
+
+def relative_difference(expected: list[np.ndarray], got: list[np.ndarray]) -> float:
+    """The largest difference over all outputs, each relative to its largest value."""
+    return max(_relative(a, b) for a, b in zip(expected, got, strict=True))
+
+
+def _relative(a: np.ndarray, b: np.ndarray) -> float:
+    if a.shape != b.shape or not np.array_equal(np.isfinite(a), np.isfinite(b)):
+        return float("inf")
+    difference = np.abs(np.where(np.isfinite(a), a - b, 0)).max(initial=0)
+    scale = np.abs(a, where=np.isfinite(a), out=np.zeros_like(a)).max(initial=0)
+    return float(difference / scale) if scale else float(difference)
+
+
+def in_float64(model: Any) -> Any:
+    """A copy of `model` that computes in float64."""
+
+    def clone(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+
+    copy = flavors.rebuild(model, clone)
+    copy.set_weights([w.astype("float64") for w in model.get_weights()])
+    return copy
+
+
+def _first_difference(groups, masked, small, mask, inputs) -> str:
+    """Name of the first layer whose outputs differ, pruned channels left out."""
+    channels = [
+        groups.trace.tensors[id(x)] for call in flavors.calls(groups.model) for x in call.outputs
+    ]
+    names = [call.layer.name for call in flavors.calls(masked) for _ in call.outputs]
+    values = [outputs(flavors.with_all_outputs(m), inputs) for m in (masked, small)]
+    for name, x, a, b in zip(names, channels, *values, strict=True):
+        for axis in x.varying_axes():
+            ids = np.moveaxis(x.ids, axis, 0).reshape(x.ids.shape[axis], -1)[:, 0]
+            kept = ~((ids >= 0) & mask[groups.classes[ids]])
+            a = np.compress(kept, a, axis + 1)
+        if _relative(a, b) > FLOAT64_TOLERANCE:
+            return name
+    return names[-1]

@@ -1,0 +1,70 @@
+"""`shrink`: the public function."""
+
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from sft_keras import flavors
+from sft_keras.channels import ChannelGroups
+from sft_keras.channels.mask import read_mask, require_filters_left
+from sft_keras.errors import UnsupportedError
+from sft_keras.shrinking.cut import Cuts
+from sft_keras.shrinking.optimizer import compile_like
+from sft_keras.shrinking.proof import prove_equal
+
+
+def shrink(model: Any) -> Any:
+    """Removes the filters of a model that are zero, and proves that its outputs stay the same.
+
+    A filter goes when everything that it owns, in all layers of its channel group, is exactly
+    zero: kernel, bias, and γ and β of the normalizations behind. `SoftFilterPrune` leaves a
+    model so. Layer names, dtype policies, compile settings and the optimizer's state stay.
+
+    Args:
+        model: a built Sequential or Functional model of Keras 3 or tf_keras; it is not changed.
+
+    Returns:
+        A new plain model of the same flavor with fewer filters, independent of `sft_keras`.
+
+    Raises:
+        UnsupportedError: the model is subclassed, was never built, or holds NaN.
+        ShrinkError: a layer would be left empty, or the proof failed.
+
+    Example:
+        >>> model.fit(train, epochs=30, callbacks=[sft_keras.SoftFilterPrune()])
+        >>> small = sft_keras.shrink(model)
+        >>> small.save("small.keras")
+    """
+    flavors.require_graph(model)
+    require_finite(model)
+    groups = ChannelGroups(model)
+    mask = read_mask(groups)
+    require_filters_left(groups, mask)
+    if not mask.any():
+        logging.warning("No filter of model '%s' is zero: shrink only copies it.", model.name)
+    cuts = Cuts(groups, mask)
+    small = flavors.rebuild(model, lambda layer: type(layer).from_config(cuts.config(layer)))
+    for old, new in zip(flavors.weights(model), flavors.weights(small), strict=True):
+        new.assign(cuts.value(old))
+    difference = prove_equal(groups, small, mask)
+    compile_like(model, small, cuts)
+    logging.info(
+        "Shrunk '%s' by %d filters; outputs agree to %.1e.", model.name, mask.sum(), difference
+    )
+    return small
+
+
+def require_finite(model: Any) -> None:
+    """Refuses a model with NaN or infinite weights.
+
+    Raises:
+        UnsupportedError: names the first such layer.
+    """
+    for layer in model.layers:
+        for weights in layer.get_weights():
+            if weights.dtype.kind == "f" and not np.isfinite(weights).all():
+                raise UnsupportedError(
+                    f"Layer '{layer.name}' has NaN or infinite weights; "
+                    "train the model again with a lower learning rate."
+                )
