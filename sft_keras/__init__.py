@@ -1,1 +1,48 @@
-"""Soft filter pruning for Keras."""
+"""Soft filter pruning for Keras: filters really removed, then int8 TFLite.
+
+    >>> model.fit(train, epochs=30, validation_data=val, callbacks=[sft_keras.SoftFilterPrune()])
+    >>> small = sft_keras.shrink(model)
+    >>> qat = sft_keras.quantize(small)
+    >>> qat.fit(train, epochs=3, validation_data=val)
+    >>> lite = sft_keras.convert(qat)
+    >>> lite.save("model.tflite")
+
+Names are imported when first used: `import sft_keras` loads neither TFMOT nor TFLite.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Modules are named otherwise than the functions in them: importing `sft_keras.x` sets the
+# package's attribute `x`, which would hide a function of that name.
+_PUBLIC = {
+    "ChannelGroups": "channels",
+    "LiteModel": "tflite",
+    "SoftFilterPrune": "callbacks",
+    "channel_groups": "channels",
+    "compress": "compression",
+    "convert": "tflite",
+    "cost": "costs",
+    "quantize": "quantization",
+    "register_channel_rule": "channels",
+    "report": "reports",
+    "shrink": "shrinking",
+    "verify": "tflite",
+}
+_MODULES = ("callbacks", "constraints", "criteria", "errors", "regularizers", "schedules")
+
+__all__ = ["__version__", *_MODULES, *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module 'sft_keras' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

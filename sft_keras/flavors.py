@@ -117,6 +117,34 @@ def is_input_layer(layer: Any) -> bool:
     return type(layer).__name__ == "InputLayer"
 
 
+def is_model(layer: Any) -> bool:
+    """Whether a layer of a graph is a model itself."""
+    return isinstance(layer, library(layer).Model)
+
+
+def is_operator(layer: Any) -> bool:
+    """Whether a node of a graph is an operator on tensors (`x + y`), no layer."""
+    if is_tf_keras(layer):
+        # tf_keras makes a layer of each operator, of classes that it does not export.
+        return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda", "ClassMethod")
+    return not isinstance(layer, keras.layers.Layer)
+
+
+def operator_name(operator: Any) -> str:
+    """The lower-case name of an operator, the same for both Kerases: `add`, `divide`, `relu6`."""
+    if is_tf_keras(operator):
+        name = operator.get_config().get("function", type(operator).__name__).rpartition(".")[2]
+    else:
+        name = type(operator).__name__.lower()
+    return {"truediv": "divide", "truedivide": "divide"}.get(name, name)
+
+
+def producer(tensor: Any) -> Any:
+    """The layer or operator that a tensor of a functional graph comes from."""
+    # Both Kerases keep (operation or layer, node index, tensor index) here.
+    return tensor._keras_history[0]
+
+
 def inputs(model: Any) -> list:
     """Symbolic inputs of the graph, flat."""
     return tree.flatten(graph(model).inputs)
@@ -223,6 +251,11 @@ def input_structure(model: Any) -> Any:
     return _structures(graph(model))[0]
 
 
+def output_structure(model: Any) -> Any:
+    """Symbolic outputs in the structure that the model returns them in."""
+    return _structures(graph(model))[1]
+
+
 def with_all_outputs(model: Any) -> Any:
     """A model of the same graph that outputs every tensor in it, inputs first."""
     tensors = [x for call in calls(model) for x in call.outputs]
@@ -232,3 +265,43 @@ def with_all_outputs(model: Any) -> Any:
 def is_built(optimizer: Any) -> bool:
     """Whether an optimizer has its slot variables."""
     return optimizer._built if is_tf_keras(optimizer) else optimizer.built  # tf_keras: no public
+
+
+def attach_penalty(layer: Any, variable: Any, penalty: Callable) -> Callable[[], None]:
+    """Adds `penalty(variable)` to the training loss, beside any regularizer that is there.
+
+    Returns:
+        A function that takes it off again.
+    """
+    if is_tf_keras(layer):
+        # tf_keras binds a variable's regularizer when the layer is built; this list is read live.
+        layer.add_loss(lambda: penalty(variable))
+        added = layer._callable_losses[-1]
+        return lambda: layer._callable_losses.remove(added)
+    before = variable.regularizer
+    variable.regularizer = (
+        penalty if before is None else lambda value: before(value) + penalty(value)
+    )
+
+    def detach():
+        variable.regularizer = before
+
+    return detach
+
+
+def attach_constraint(variable: Any, constraint: Callable) -> Callable[[], None]:
+    """Sets a variable's constraint.
+
+    Returns:
+        A function that brings the former constraint back.
+    """
+    before = variable.constraint
+
+    def set_constraint(value):
+        if type(variable).__module__.startswith("tensorflow"):
+            variable._constraint = value  # tf.Variable.constraint cannot be set
+        else:
+            variable.constraint = value
+
+    set_constraint(constraint)
+    return lambda: set_constraint(before)

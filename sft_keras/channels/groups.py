@@ -76,6 +76,14 @@ class ChannelGroups:
         """The class of each position of a slice's axis, `FIXED` where it is no filter."""
         return np.where(slices.ids == FIXED, FIXED, self.classes[slices.ids])
 
+    def channels_of(self, variable: Any) -> np.ndarray:
+        """The class of each position of a one-dimensional variable."""
+        return self.classes_of(self._slices_by_variable[id(variable)])
+
+    @cached_property
+    def _slices_by_variable(self) -> dict[int, Slices]:
+        return {id(s.variable): s for s in self.trace.slices}
+
     @cached_property
     def groups(self) -> list[ChannelGroup]:
         """The groups, in graph order."""

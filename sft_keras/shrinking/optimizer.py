@@ -62,9 +62,10 @@ def _references(optimizer: Any, weights: list) -> dict[int, Any]:
 def _note_references(optimizer: Any, found: dict[int, Any]) -> None:
     make = optimizer.add_variable_from_reference
 
-    def noting(reference, *args, **kwargs):
-        slot = make(reference, *args, **kwargs)
-        found[id(slot)] = reference
+    def noting(*args, **kwargs):
+        slot = make(*args, **kwargs)
+        # The first argument; the two Kerases name it differently.
+        found[id(slot)] = next(iter((*args, *kwargs.values())))
         return slot
 
     optimizer.add_variable_from_reference = noting

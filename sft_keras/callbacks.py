@@ -1,0 +1,254 @@
+"""SoftFilterPrune: soft filter L1 pruning inside `model.fit`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from absl import logging
+
+from sft_keras import criteria, schedules
+from sft_keras.channels import ChannelGroups
+from sft_keras.pruning.attachments import Masks, Penalties
+from sft_keras.pruning.convergence import MaskConvergence, Plateau
+from sft_keras.pruning.phases import Phase, PhasePlan
+from sft_keras.pruning.ratios import Ratio, check_ratio, group_ratios, select
+from sft_keras.pruning.soft import MaskedView, effective_slices, kernel_slices, soften
+from sft_keras.regularizers import DEFAULT_STRENGTH
+
+
+class _BothKerases(keras.callbacks.Callback):
+    """What `tf_keras.Model.fit` asks a callback, beyond what a Keras 3 callback answers."""
+
+    _supports_tf_logs = False
+
+    def _implements_train_batch_hooks(self) -> bool:
+        return False
+
+    _implements_test_batch_hooks = _implements_train_batch_hooks
+    _implements_predict_batch_hooks = _implements_train_batch_hooks
+
+
+@keras.saving.register_keras_serializable("sft_keras")
+class SoftFilterPrune(_BothKerases):
+    """Prunes whole filters while a model trains, softly first and for good at the end.
+
+    The epochs of `fit` are divided into cycles of a prune phase, which minimizes
+    L = L_ori + λ·Σ_i ‖w_i‖₁ over the filters w_i, and a fine-tune phase, which minimizes L_ori;
+    then comes a final phase on L_ori with a mask that is held. At the end of every epoch before
+    the final phase the weakest filters of each channel group are chosen anew; in prune phases
+    they are softened: multiplied by `decay`, in γ and β where a BatchNormalization follows, else
+    in kernel and bias. They stay trainable and can come back.
+
+    Validation, `EarlyStopping` and `ModelCheckpoint` see the masked view: the weights with the
+    masked filters at zero, as `sft_keras.shrink` would cut them. After `fit` they are at zero.
+
+    `logs` gain `phase` (0 prune, 1 fine-tune, 2 final), `pruning_ratio` and `pruned_filters`.
+    Callbacks that write logs, such as `CSVLogger`, belong behind this one in the list.
+
+    Sources: SFP (He et al., IJCAI 2018), ASFP (He et al., 2019), SRFP (Cai et al., 2020).
+
+    Args:
+        pruning_ratio: share of each layer's filters to prune, in [0, 1); or a mapping from layer
+            names or patterns such as `"block?_*"` to such numbers, where layers that are not
+            named keep all filters. A channel group takes the smallest ratio of its layers.
+        l1: λ of the prune phases, for layers without a filter penalty of their own.
+        criterion: `"bn_folded"`, `"l1"`, `"l2"`, `"geometric_median"`, `"random"`, or a function
+            of `criteria.Filters`.
+        schedule: how the ratio grows over the soft epochs: `"polynomial"`, `"constant"`,
+            `"asymptotic"`, or a `schedules.RatioSchedule`.
+        soft_share: share of the epochs in cycles, 0 to 1; the rest is the final phase.
+        prune_epochs: length of each prune phase.
+        fine_tune_epochs: length of each fine-tune phase.
+        decay: what softened filters are multiplied by, 0 to 1.
+        recipe: `"effective"`, or `"literal"` for the published recipe: kernels are zeroed, also
+            before BatchNormalization. For comparisons; it loses accuracy.
+        exclude: names or patterns of layers to leave alone.
+        width_multiple: the filters that stay are rounded up to a multiple of this (4, 8, 16).
+        patience: epochs without a better `monitor` in the final phase after which training ends;
+            `None` to use all epochs.
+        monitor: logged value to watch, smaller is better; the training loss where it is missing.
+        seed: for criteria that draw random numbers.
+
+    Raises:
+        ValueError: an argument is out of range or names no layer.
+        UnsupportedError: the model has no filter that can be pruned.
+
+    Example:
+        >>> model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        >>> model.fit(x, y, epochs=30, callbacks=[sft_keras.SoftFilterPrune()])
+        >>> small = sft_keras.shrink(model)
+    """
+
+    def __init__(
+        self,
+        pruning_ratio: Ratio = 0.5,
+        *,
+        l1: float = DEFAULT_STRENGTH,
+        criterion: str | criteria.Criterion = "bn_folded",
+        schedule: str | schedules.RatioSchedule = "polynomial",
+        soft_share: float = 0.4,
+        prune_epochs: int = 1,
+        fine_tune_epochs: int = 1,
+        decay: float = 0.1,
+        recipe: str = "effective",
+        exclude: Sequence[str] = (),
+        width_multiple: int = 1,
+        patience: int | None = 10,
+        monitor: str = "val_loss",
+        seed: int = 0,
+    ):
+        super().__init__()
+        check_ratio(pruning_ratio)
+        _check_arguments(locals())
+        self.pruning_ratio = pruning_ratio
+        self.l1 = l1
+        self.criterion = criteria.get(criterion)
+        self.schedule = schedules.get(schedule)
+        self.soft_share = soft_share
+        self.prune_epochs = prune_epochs
+        self.fine_tune_epochs = fine_tune_epochs
+        self.decay = decay
+        self.recipe = recipe
+        self.exclude = tuple(exclude)
+        self.width_multiple = width_multiple
+        self.patience = patience
+        self.monitor = monitor
+        self.seed = seed
+        self.phase: Phase | None = None
+        self.mask: np.ndarray | None = None
+
+    def get_config(self) -> dict:
+        """Constructor arguments; a criterion must be one that has a name."""
+        ratio = self.pruning_ratio
+        return {
+            "pruning_ratio": ratio if isinstance(ratio, float | int) else dict(ratio),
+            "l1": self.l1,
+            "criterion": self.criterion.__name__,
+            "schedule": keras.saving.serialize_keras_object(self.schedule),
+            "soft_share": self.soft_share,
+            "prune_epochs": self.prune_epochs,
+            "fine_tune_epochs": self.fine_tune_epochs,
+            "decay": self.decay,
+            "recipe": self.recipe,
+            "exclude": list(self.exclude),
+            "width_multiple": self.width_multiple,
+            "patience": self.patience,
+            "monitor": self.monitor,
+            "seed": self.seed,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict) -> "SoftFilterPrune":
+        """The inverse of `get_config`."""
+        schedule = keras.saving.deserialize_keras_object(config["schedule"])
+        return cls(**{**config, "schedule": schedule})
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        """Reads the channel groups and attaches penalties and masks."""
+        self.groups = ChannelGroups(self.model)
+        self._ratios = group_ratios(self.groups, self.pruning_ratio, self.exclude)
+        self._plan = self._make_plan(self.params.get("epochs", 1))
+        literal = self.recipe == "literal"
+        self._soft_slices = (kernel_slices if literal else effective_slices)(self.groups)
+        self._view = MaskedView(self.groups)
+        self._convergence = MaskConvergence()
+        self._plateau = Plateau(self.patience)
+        self._rng = np.random.default_rng(self.seed)
+        self._epoch_closed = True
+        self.phase = None
+        self.mask = np.zeros(self.groups.count, bool)
+        self._penalties = Penalties(self.groups, self.l1)
+        self._masks = Masks(self.groups)
+        self.model.make_train_function(force=True)
+
+    def _make_plan(self, epochs: int) -> PhasePlan:
+        soft = min(epochs, max(1, round(self.soft_share * epochs)))
+        return PhasePlan(soft, self.prune_epochs, self.fine_tune_epochs)
+
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+        """Enters the epoch's phase; in soft phases hidden filters come back."""
+        self._epoch = epoch
+        self._epoch_closed = False
+        phase = self._plan.phase(epoch)
+        if phase is Phase.FINAL and self.phase is not Phase.FINAL:
+            self._begin_final(epoch)
+        elif phase is not Phase.FINAL:
+            self._view.hide()
+        self._penalties.switch(on=phase is Phase.PRUNE)
+        if phase is not self.phase:
+            name, pruned = phase.name.lower().replace("_", "-"), int(self.mask.sum())
+            logging.info("Epoch %d: %s phase, %d filters pruned.", epoch + 1, name, pruned)
+        self.phase = phase
+
+    def _begin_final(self, epoch: int) -> None:
+        if epoch == 0 or not self.mask.any():
+            self._choose(share=1.0)
+            self._view.show(self.mask)
+        self._view.forget()
+        self._masks.close(self.mask)
+
+    def on_test_begin(self, logs: dict | None = None) -> None:
+        """Lets validation see the masked view, and its loss be L_ori in every phase."""
+        self._close_epoch()
+        self._penalties.switch(on=False)
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Lets all later callbacks see the masked view, and logs what is pruned."""
+        self._close_epoch()
+        if logs is not None:
+            logs["phase"] = int(self.phase)
+            logs["pruning_ratio"] = float(self.mask.sum() / self.groups.prunable.sum())
+            logs["pruned_filters"] = int(self.mask.sum())
+        self._stop_when_converged(epoch, logs or {})
+
+    def _close_epoch(self) -> None:
+        """Chooses the mask, softens, and puts the masked view in: once an epoch."""
+        if self._epoch_closed or self.phase is None:
+            return
+        self._epoch_closed = True
+        if self.phase is Phase.FINAL:
+            return
+        self._choose(self.schedule(self._plan.progress(self._epoch)))
+        if self.phase is Phase.PRUNE:
+            decay = 0.0 if self.recipe == "literal" else self.decay
+            soften(self.groups, self._soft_slices, self.mask, decay)
+        self._view.show(self.mask)
+
+    def _choose(self, share: float) -> None:
+        scores = criteria.scores(self.groups, self.criterion, self._rng)
+        ratios = [ratio * share for ratio in self._ratios]
+        self.mask = select(self.groups, scores, ratios, self.width_multiple)
+
+    def _stop_when_converged(self, epoch: int, logs: dict) -> None:
+        if self.phase is Phase.FINAL:
+            if self._plateau.reached(logs.get(self.monitor, logs.get("loss"))):
+                logging.info("Epoch %d: converged, training ends.", epoch + 1)
+                self.model.stop_training = True
+        elif self._mask_converged(epoch):
+            logging.info("Epoch %d: the mask has converged.", epoch + 1)
+            self._plan = PhasePlan(epoch + 1, self.prune_epochs, self.fine_tune_epochs)
+
+    def _mask_converged(self, epoch: int) -> bool:
+        full_ratio = self.schedule(self._plan.progress(epoch)) >= 1.0
+        return full_ratio and self._plan.ends_cycle(epoch) and self._convergence.reached(self.mask)
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        """Makes the mask final and takes off what was attached."""
+        self._view.forget()
+        self._penalties.detach()
+        self._masks.detach()
+        self.model.make_train_function(force=True)
+        self.model.make_test_function(force=True)
+
+
+def _check_arguments(given: dict[str, Any]) -> None:
+    """Refuses arguments out of range, by name."""
+    for name, low, high in (("soft_share", 0, 1), ("decay", 0, 1), ("l1", 0, np.inf)):
+        if not low <= given[name] <= high:
+            raise ValueError(f"{name} is {given[name]!r}; take a number from {low} to {high}.")
+    for name, low in (("prune_epochs", 1), ("fine_tune_epochs", 0), ("width_multiple", 1)):
+        if not (isinstance(given[name], int) and given[name] >= low):
+            raise ValueError(f"{name} is {given[name]!r}; take a whole number of {low} or more.")
+    if given["recipe"] not in ("effective", "literal"):
+        raise ValueError(f"recipe is {given['recipe']!r}; take 'effective' or 'literal'.")

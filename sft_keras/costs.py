@@ -1,0 +1,186 @@
+"""What a network costs: parameters, multiply-accumulates, bytes and activations, per layer."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sft_keras import flavors
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """The cost of one layer.
+
+    Attributes:
+        name: the layer's name.
+        kind: its class.
+        params: number of weights, trainable or not.
+        macs: multiply-accumulates of one sample, over all calls of the layer.
+        activations: elements of its outputs, one sample.
+    """
+
+    name: str
+    kind: str
+    params: int
+    macs: int
+    activations: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost of a model; print it as a table.
+
+    Attributes:
+        layers: one `LayerCost` a layer, in graph order.
+        bytes: size of the weights in memory, in bytes.
+        peak_activations: elements alive at once at the worst moment, one sample: everything
+            that is still to be read, and the output being written.
+    """
+
+    layers: tuple[LayerCost, ...]
+    bytes: int
+    peak_activations: int
+
+    @property
+    def params(self) -> int:
+        """Number of weights."""
+        return sum(layer.params for layer in self.layers)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one sample."""
+        return sum(layer.macs for layer in self.layers)
+
+    def to_dict(self) -> dict:
+        """The table as plain data."""
+        return {
+            "params": self.params,
+            "macs": self.macs,
+            "bytes": self.bytes,
+            "peak_activations": self.peak_activations,
+            "layers": [vars(layer) for layer in self.layers],
+        }
+
+    def __str__(self) -> str:
+        width = max([5, *(len(layer.name) for layer in self.layers)])
+        head = f"{'layer':<{width}}  {'params':>12}  {'MACs':>14}  {'activations':>12}"
+        rows = [
+            f"{x.name:<{width}}  {x.params:>12,}  {x.macs:>14,}  {x.activations:>12,}"
+            for x in self.layers
+        ]
+        total = f"{'total':<{width}}  {self.params:>12,}  {self.macs:>14,}"
+        return "\n".join([head, *rows, f"{total}  {self.peak_activations:>12,} (peak)"])
+
+
+def cost(model: Any) -> Cost:
+    """Counts what a model costs at batch 1.
+
+    One multiply-accumulate is counted once. Convolutions, dense and separable layers count;
+    normalizations, activations, poolings and merges do not, as is usual.
+
+    Args:
+        model: a built Sequential or Functional model of Keras 3 or tf_keras.
+
+    Returns:
+        A `Cost` with `.params`, `.macs`, `.bytes`, `.peak_activations` and `.layers`.
+
+    Raises:
+        UnsupportedError: the model is subclassed or was never built.
+
+    Example:
+        >>> cost = sft_keras.cost(model)
+        >>> cost.macs, cost.params
+        (12501632, 78666)
+    """
+    calls = list(flavors.calls(model))
+    by_layer: dict[int, list[flavors.Call]] = {}
+    for call in calls:
+        by_layer.setdefault(id(call.layer), []).append(call)
+    size = sum(int(np.prod(w.shape)) * _itemsize(w) for w in flavors.weights(model))
+    return Cost(tuple(map(_layer_cost, by_layer.values())), size, _peak_activations(model, calls))
+
+
+def _layer_cost(calls: list[flavors.Call]) -> LayerCost:
+    layer = calls[0].layer
+    if hasattr(layer, "layers"):
+        return _nested_cost(layer, len(calls))
+    return LayerCost(
+        name=layer.name,
+        kind=type(layer).__name__,
+        params=sum(int(np.prod(w.shape)) for w in getattr(layer, "weights", [])),
+        macs=sum(_macs(call) for call in calls),
+        activations=sum(_elements(x) for call in calls for x in call.outputs),
+    )
+
+
+def _nested_cost(model: Any, count: int) -> LayerCost:
+    inner = cost(model)
+    activations = count * sum(layer.activations for layer in inner.layers)
+    return LayerCost(
+        model.name, type(model).__name__, inner.params, count * inner.macs, activations
+    )
+
+
+def _elements(tensor: Any) -> int:
+    return math.prod(size or 1 for size in tensor.shape[1:])
+
+
+def _itemsize(variable: Any) -> int:
+    name = getattr(variable.dtype, "name", variable.dtype)
+    return 2 if name == "bfloat16" else np.dtype(name).itemsize
+
+
+def _conv(call: flavors.Call) -> int:
+    kernel = call.layer.kernel.shape
+    return math.prod(kernel[:-1]) * _elements(call.outputs[0])
+
+
+def _conv_transpose(call: flavors.Call) -> int:
+    kernel = call.layer.kernel.shape
+    return math.prod(kernel[:-1]) * _elements(call.inputs[0])
+
+
+def _depthwise(call: flavors.Call) -> int:
+    return math.prod(call.layer.kernel_size) * _elements(call.outputs[0])
+
+
+def _separable(call: flavors.Call) -> int:
+    layer = call.layer
+    positions = _elements(call.outputs[0]) // layer.filters
+    between = layer.pointwise_kernel.shape[-2]
+    return positions * between * (math.prod(layer.kernel_size) + layer.filters)
+
+
+def _dense(call: flavors.Call) -> int:
+    return call.layer.kernel.shape[0] * _elements(call.outputs[0])
+
+
+_MACS: dict[str, Callable[[flavors.Call], int]] = {
+    **{f"Conv{rank}D": _conv for rank in (1, 2, 3)},
+    **{f"Conv{rank}DTranspose": _conv_transpose for rank in (1, 2, 3)},
+    **{f"DepthwiseConv{rank}D": _depthwise for rank in (1, 2)},
+    **{f"SeparableConv{rank}D": _separable for rank in (1, 2)},
+    "Dense": _dense,
+}
+
+
+def _macs(call: flavors.Call) -> int:
+    count = _MACS.get(type(call.layer).__name__)
+    return count(call) if count else 0
+
+
+def _peak_activations(model: Any, calls: Iterable[flavors.Call]) -> int:
+    """The most elements alive at once when the calls run in graph order."""
+    calls = list(calls)
+    last_read = {id(x): i for i, call in enumerate(calls) for x in call.inputs}
+    last_read |= {id(x): len(calls) for x in flavors.outputs(model)}
+    alive: dict[int, int] = {}
+    peak = 0
+    for i, call in enumerate(calls):
+        alive |= {id(x): _elements(x) for x in call.outputs}
+        peak = max(peak, sum(alive.values()))
+        alive = {key: size for key, size in alive.items() if last_read.get(key, -1) > i}
+    return peak

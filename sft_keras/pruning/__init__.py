@@ -1,0 +1,1 @@
+"""What the `SoftFilterPrune` callback is made of."""

@@ -1,0 +1,112 @@
+"""What SoftFilterPrune adds to a model's variables while it trains, and takes off again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sft_keras import flavors
+from sft_keras.channels import ChannelGroups
+from sft_keras.channels.mask import owned, pruned_positions
+from sft_keras.channels.trace import Role, Slices
+from sft_keras.constraints import FilterMask
+from sft_keras.regularizers import FilterGroupLasso, FilterL1
+
+Penalty = FilterL1 | FilterGroupLasso
+
+
+class Penalties:
+    """λ·Σ_i ‖w_i‖₁ on every prunable layer, on γ where a BatchNormalization follows.
+
+    Layers to which the user gave a filter penalty keep it; its λ is used in prune phases.
+
+    Args:
+        groups: the channel groups of the model.
+        l1: λ for the layers that have no filter penalty of their own.
+    """
+
+    def __init__(self, groups: ChannelGroups, l1: float):
+        self._detach: list[Callable[[], None]] = []
+        self._strengths: list[tuple[Penalty, float]] = []
+        for part in penalized(groups):
+            own = getattr(part.layer, "kernel_regularizer", None)
+            if isinstance(own, Penalty):
+                self._strengths.append((own, _strength(own)))
+                continue
+            penalty = FilterL1(l1, axis=part.axis)
+            variable, layer = _penalized_variable(groups, part)
+            if variable is not part.variable:
+                penalty = FilterL1(l1)
+            self._detach.append(flavors.attach_penalty(layer, variable, penalty))
+            self._strengths.append((penalty, l1))
+
+    def switch(self, on: bool) -> None:
+        """Sets λ to its strength, or to 0."""
+        for penalty, strength in self._strengths:
+            _set_strength(penalty, strength if on else 0.0)
+
+    def detach(self) -> None:
+        """Takes off what was added and gives the user's own penalties their λ back."""
+        self.switch(on=True)
+        for detach in self._detach:
+            detach()
+        self._detach = []
+
+
+def penalized(groups: ChannelGroups) -> list[Slices]:
+    """The kernels of layers in which at least one filter can be pruned."""
+    found = []
+    for part in groups.trace.slices:
+        classes = groups.classes_of(part)
+        if part.role is Role.FILTER and groups.prunable[classes[classes >= 0]].any():
+            found.append(part)
+    return found
+
+
+def _penalized_variable(groups: ChannelGroups, part: Slices) -> tuple[Any, Any]:
+    norms = groups.trace.norms.get(id(part.layer), [])
+    if len(norms) == 1 and norms[0].scale:
+        return norms[0].gamma, norms[0]
+    return part.variable, part.layer
+
+
+def _strength(penalty: Penalty) -> float:
+    return penalty.l1 if isinstance(penalty, FilterL1) else penalty.l2
+
+
+def _set_strength(penalty: Penalty, value: float) -> None:
+    if isinstance(penalty, FilterL1):
+        penalty.l1 = value
+    else:
+        penalty.l2 = value
+
+
+class Masks:
+    """A FilterMask on everything that prunable filters own; open until `close`.
+
+    Args:
+        groups: the channel groups of the model.
+    """
+
+    def __init__(self, groups: ChannelGroups):
+        self._groups = groups
+        self._masks: list[tuple[Slices, FilterMask]] = []
+        self._detach: list[Callable[[], None]] = []
+        for part in owned(groups):
+            classes = groups.classes_of(part)
+            if part.variable.trainable and groups.prunable[classes[classes >= 0]].any():
+                inner = part.variable.constraint
+                mask = FilterMask(np.ones(len(part.ids)), part.axis, inner)
+                self._detach.append(flavors.attach_constraint(part.variable, mask))
+                self._masks.append((part, mask))
+
+    def close(self, mask: np.ndarray) -> None:
+        """Holds the masked filters at zero from the next step on."""
+        for part, constraint in self._masks:
+            constraint.set_mask(~pruned_positions(self._groups, part, mask))
+
+    def detach(self) -> None:
+        """Gives the variables back the constraints they had."""
+        for detach in self._detach:
+            detach()
+        self._detach = []

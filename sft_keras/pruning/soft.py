@@ -1,0 +1,83 @@
+"""Softening of filters, and the masked view that training keeps its soft filters behind."""
+
+from typing import Any
+
+import numpy as np
+
+from sft_keras import flavors
+from sft_keras.channels import ChannelGroups
+from sft_keras.channels.mask import apply_mask, owned, pruned_positions
+from sft_keras.channels.trace import Role, Slices
+
+
+def effective_slices(groups: ChannelGroups) -> list[Slices]:
+    """Where to soften a filter: γ and β of the BatchNormalization behind, else kernel and bias.
+
+    BatchNormalization scales a small kernel up again, so softening the kernel would do nothing.
+    """
+    normalized = {
+        key for key, norms in groups.trace.norms.items() if all(norm.scale for norm in norms)
+    }
+    norms = {id(norm) for key in normalized for norm in groups.trace.norms[key]}
+    return [
+        s
+        for s in owned(groups)
+        if (id(s.layer) in norms) or (id(s.layer) not in normalized and not _is_norm(s.layer))
+    ]
+
+
+def kernel_slices(groups: ChannelGroups) -> list[Slices]:
+    """The kernels, which the literal soft filter pruning zeroes."""
+    return [s for s in groups.trace.slices if s.role is Role.FILTER]
+
+
+def _is_norm(layer: Any) -> bool:
+    return hasattr(layer, "moving_variance")
+
+
+def soften(groups: ChannelGroups, slices: list[Slices], mask: np.ndarray, decay: float) -> None:
+    """Multiplies the masked filters' part of `slices` by `decay`, in place."""
+    for part in slices:
+        pruned = pruned_positions(groups, part, mask)
+        if pruned.any():
+            value = flavors.to_numpy(part.variable).copy()
+            np.moveaxis(value, part.axis, 0)[pruned] *= decay
+            part.variable.assign(value)
+
+
+class MaskedView:
+    """Shows the weights as the shrunk model will have them, and keeps what it hides.
+
+    Args:
+        groups: the channel groups of the model in training.
+    """
+
+    def __init__(self, groups: ChannelGroups):
+        self._groups = groups
+        self._hidden: list[tuple[Slices, np.ndarray, np.ndarray]] = []
+
+    @property
+    def shown(self) -> bool:
+        """Whether the view is in."""
+        return bool(self._hidden)
+
+    def show(self, mask: np.ndarray) -> None:
+        """Zeroes what masked filters own, and keeps it aside."""
+        for part in owned(self._groups):
+            pruned = pruned_positions(self._groups, part, mask)
+            if pruned.any():
+                value = flavors.to_numpy(part.variable)
+                self._hidden.append((part, pruned, np.moveaxis(value, part.axis, 0)[pruned].copy()))
+        apply_mask(self._groups, mask)
+
+    def hide(self) -> None:
+        """Brings back what was kept aside; what others changed meanwhile elsewhere stays."""
+        for part, pruned, kept in self._hidden:
+            value = flavors.to_numpy(part.variable).copy()
+            np.moveaxis(value, part.axis, 0)[pruned] = kept
+            part.variable.assign(value)
+        self._hidden = []
+
+    def forget(self) -> None:
+        """Makes the view final: what it hid is gone."""
+        self._hidden = []

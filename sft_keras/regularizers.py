@@ -1,0 +1,119 @@
+"""Penalties on whole filters: Σ_i ‖w_i‖₁ and Σ_i ‖w_i‖₂.
+
+λ is a variable: assign `regularizer.l1 = 0.01` while training and the next step uses it, without
+tracing the training step again.
+"""
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+DEFAULT_STRENGTH = 1e-4
+
+
+class _FilterPenalty(keras.Regularizer):
+    """λ·Σ_i ‖w_i‖ over the filters along one axis of a weight."""
+
+    def __init__(self, strength: float, axis: int):
+        if not (math.isfinite(strength) and strength >= 0):
+            raise ValueError(
+                f"{type(self).__name__} needs a finite strength of 0 or more, got {strength}."
+            )
+        self.axis = axis
+        self._strength = keras.Variable(strength, dtype="float32", trainable=False)
+
+    def __call__(self, weights: Any) -> Any:
+        """The penalty, a scalar in the dtype of `weights`."""
+        axes = [i for i in range(len(weights.shape)) if i != self.axis % len(weights.shape)]
+        elements = math.prod(weights.shape[i] for i in axes)
+        total = ops.sum(self._norms(weights, axes, elements))
+        return ops.cast(self._strength, total.dtype) * total
+
+    def _norms(self, weights: Any, axes: list[int], elements: int) -> Any:
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("sft_keras")
+class FilterL1(_FilterPenalty):
+    """L1 penalty over filters, λ·Σ_i ‖w_i‖₁.
+
+    Normalized, as by default, each filter counts ‖w_i‖₁/√n_i with n_i its number of weights: under
+    the usual initializers that is near 1 for a filter of any size, as |γ| is, so that one λ fits
+    networks from thousands to millions of weights. `normalize=False` is the plain sum.
+
+    Args:
+        l1: λ, at least 0. Readable and assignable as an attribute at any time.
+        axis: the axis of the filters: the last for Conv and Dense kernels and for γ, -2 for
+            Conv2DTranspose and depthwise kernels.
+        normalize: whether to divide each filter's norm by √n_i.
+
+    Raises:
+        ValueError: λ is negative or not finite.
+
+    Example:
+        >>> penalty = sft_keras.regularizers.FilterL1(1e-3)
+        >>> layer = keras.layers.Conv2D(16, 3, kernel_regularizer=penalty)
+        >>> penalty.l1 = 0.0  # from the next step on
+    """
+
+    def __init__(self, l1: float = DEFAULT_STRENGTH, axis: int = -1, normalize: bool = True):
+        super().__init__(l1, axis)
+        self.normalize = normalize
+
+    def _norms(self, weights: Any, axes: list[int], elements: int) -> Any:
+        scale = 1.0 / math.sqrt(elements) if self.normalize else 1.0
+        return scale * ops.sum(ops.abs(weights), axis=axes)
+
+    @property
+    def l1(self) -> float:
+        """λ."""
+        return float(self._strength)
+
+    @l1.setter
+    def l1(self, value: float) -> None:
+        self._strength.assign(value)
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return {"l1": self.l1, "axis": self.axis, "normalize": self.normalize}
+
+
+@keras.saving.register_keras_serializable("sft_keras")
+class FilterGroupLasso(_FilterPenalty):
+    """Group lasso over filters, λ·Σ_i ‖w_i‖₂ (Yuan & Lin, 2006; Wen et al., NeurIPS 2016).
+
+    Its gradient pulls whole filters to zero, and is zero for a filter that is exactly zero.
+
+    Args:
+        l2: λ, at least 0. Readable and assignable as an attribute at any time.
+        axis: the axis of the filters, as for `FilterL1`.
+
+    Raises:
+        ValueError: λ is negative or not finite.
+
+    Example:
+        >>> penalty = sft_keras.regularizers.FilterGroupLasso(1e-3)
+        >>> layer = keras.layers.Dense(64, kernel_regularizer=penalty)
+    """
+
+    def __init__(self, l2: float = DEFAULT_STRENGTH, axis: int = -1):
+        super().__init__(l2, axis)
+
+    def _norms(self, weights: Any, axes: list[int], elements: int) -> Any:
+        # The root's slope at 0 is infinite; below the floor the gradient is 0 instead of NaN.
+        return ops.sqrt(ops.maximum(ops.sum(ops.square(weights), axis=axes), 1e-24))
+
+    @property
+    def l2(self) -> float:
+        """λ."""
+        return float(self._strength)
+
+    @l2.setter
+    def l2(self, value: float) -> None:
+        self._strength.assign(value)
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return {"l2": self.l2, "axis": self.axis}
