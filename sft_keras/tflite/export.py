@@ -1,0 +1,94 @@
+"""Writes a Keras model as a SavedModel with batch 1 and readable names, for the converter."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from sft_keras import flavors
+
+SIGNATURE = "serving_default"
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """A model traced with batch 1.
+
+    Attributes:
+        function: the traced function; takes the inputs by name and returns a dict of outputs.
+        variables: what the trace reads.
+        inputs: names of the inputs, in the model's order.
+        outputs: names of the outputs, in the model's order.
+    """
+
+    function: Any
+    variables: list
+    inputs: list[str]
+    outputs: list[str]
+
+    @property
+    def has_fake_quant(self) -> bool:
+        """Whether the model brings its own quantization ranges, as quantize() gives it."""
+        operations = self.function.graph.get_operations()
+        return any(operation.type.startswith("FakeQuant") for operation in operations)
+
+    def save(self, folder: Path) -> None:
+        """Writes the trace as a SavedModel with the one signature `serving_default`."""
+        module = tf.Module()
+        module.variables_of_trace = self.variables
+        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: self.function})
+
+
+def trace(model: Any) -> Trace:
+    """Traces `model` for inference on one sample.
+
+    Args:
+        model: a built Keras 3 (on the TensorFlow backend) or tf_keras model, with fixed input
+            sizes.
+
+    Returns:
+        A `Trace`.
+
+    Example:
+        >>> trace(model).inputs
+        ['image']
+    """
+    ins, outs = flavors.inputs(model), flavors.outputs(model)
+    in_names, out_names = (_readable(_layer_names(model, tensors)) for tensors in (ins, outs))
+    specs = [
+        tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name)
+        for tensor, name in zip(ins, in_names, strict=True)
+    ]
+    function = tf.function(_serve(model, out_names)).get_concrete_function(*specs)
+    variables = model.variables
+    if not flavors.is_tf_keras(model):
+        variables = [variable.value for variable in variables]  # tf.Variable within Keras 3's
+    return Trace(function, variables, in_names, out_names)
+
+
+def _serve(model: Any, out_names: Sequence[str]) -> Callable:
+    def serve(*inputs):
+        outputs = model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+        return dict(zip(out_names, tf.nest.flatten(outputs), strict=True))
+
+    return serve
+
+
+def _layer_names(model: Any, tensors: Sequence) -> list[str]:
+    layer_of = {id(out): call.layer for call in flavors.calls(model) for out in call.outputs}
+    return [layer_of[id(tensor)].name for tensor in tensors]
+
+
+def _readable(names: Sequence[str]) -> list[str]:
+    """Names as a signature may have them: identifiers, each once, without TFMOT's prefix."""
+    result: list[str] = []
+    for name in names:
+        plain = re.sub(r"\W", "_", name.removeprefix("quant_"))
+        unique, number = plain, 1
+        while unique in result:
+            unique, number = f"{plain}_{number}", number + 1
+        result.append(unique)
+    return result

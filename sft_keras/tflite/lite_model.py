@@ -1,0 +1,213 @@
+"""`LiteModel`: the bytes of a `.tflite` file and what a caller must know to feed them."""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+
+import numpy as np
+
+from sft_keras.errors import DataError, FileError
+from sft_keras.tflite import schema
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorDetails:
+    """An input or output of a `.tflite` file.
+
+    Attributes:
+        name: its name in the file's signature, which is the Keras layer's; the tensor's own name
+            where the file has no signature.
+        shape: sizes of the axes, batch axis first, -1 where the size is only known at run time.
+        dtype: `"int8"`, `"float32"`, …
+        scale: real value of one step; None for a float tensor.
+        zero_point: the integer that stands for 0.0.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """Real values as this tensor stores them: rounded to steps, saturated at the dtype's ends.
+
+        Args:
+            values: real numbers, any shape.
+
+        Returns:
+            Array of the same shape in the tensor's dtype; a float tensor only changes the dtype.
+
+        Raises:
+            DataError: NaN or infinity among `values`.
+        """
+        values = np.asarray(values)
+        if not np.isfinite(values).all():
+            raise DataError(f"NaN or infinity in the data for input '{self.name}'; clean the data.")
+        if self.scale is None:
+            return values.astype(self.dtype)
+        steps = values.astype(np.float64) / self.scale
+        # Halves go away from zero, as in TFLite's QUANTIZE and C's roundf.
+        rounded = np.copysign(np.floor(np.abs(steps) + 0.5), steps) + self.zero_point
+        limits = np.iinfo(self.dtype)
+        return np.clip(rounded, limits.min, limits.max).astype(self.dtype)
+
+    def dequantize(self, steps: np.ndarray) -> np.ndarray:
+        """What this tensor stores as float32 real values, same shape."""
+        steps = np.asarray(steps)
+        if self.scale is None:
+            return steps.astype(np.float32)
+        return ((steps.astype(np.float64) - self.zero_point) * self.scale).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class LiteModel:
+    """A `.tflite` file in memory.
+
+    Args:
+        content: the file's bytes.
+        name: what messages call it; the path it was loaded from.
+
+    Raises:
+        FileError: `content` is empty, truncated, corrupt or no `.tflite` file.
+
+    Example:
+        >>> lite = sft_keras.convert(qat)
+        >>> lite.save("model.tflite")
+        >>> sft_keras.LiteModel.load("model.tflite").inputs[0].shape
+        (1, 8, 8, 1)
+    """
+
+    content: bytes
+    name: str = dataclasses.field(default="the model", compare=False)
+
+    def __post_init__(self):
+        _ = self.file  # decodes, and so refuses what is damaged
+
+    def __repr__(self) -> str:
+        def listed(all_details):
+            return ", ".join(f"{d.name} {d.dtype}{list(d.shape)}" for d in all_details)
+
+        arrow = f"{listed(self.inputs)} -> {listed(self.outputs)}"
+        return f"<LiteModel {arrow}, {self.size:,} bytes>"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.content)
+
+    @functools.cached_property
+    def file(self) -> schema.File:
+        """The decoded flatbuffer."""
+        return schema.read(self.content, self.name)
+
+    @functools.cached_property
+    def inputs(self) -> tuple[TensorDetails, ...]:
+        """The inputs, in the order the file has them."""
+        return self._details("inputs")
+
+    @functools.cached_property
+    def outputs(self) -> tuple[TensorDetails, ...]:
+        """The outputs, in the order the file has them."""
+        return self._details("outputs")
+
+    def quantize_input(self, x: np.ndarray, index: int = 0) -> np.ndarray:
+        """Real values as the file's input takes them.
+
+        Args:
+            x: real values, any shape.
+            index: which input.
+
+        Returns:
+            Array of the same shape in the input's dtype.
+
+        Raises:
+            DataError: NaN or infinity in `x`.
+        """
+        return self.inputs[index].quantize(x)
+
+    def dequantize_output(self, y: np.ndarray, index: int = 0) -> np.ndarray:
+        """What the file puts out as float32 real values.
+
+        Args:
+            y: array of the output's dtype, any shape.
+            index: which output.
+
+        Returns:
+            float32 array of the same shape.
+        """
+        return self.outputs[index].dequantize(y)
+
+    def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
+        """Writes the file, wholly or not at all.
+
+        Args:
+            path: where to; its folder must exist.
+            overwrite: whether an existing file may be replaced.
+
+        Raises:
+            FileError: `path` exists, or cannot be written.
+
+        Example:
+            >>> lite.save("model.tflite", overwrite=True)
+        """
+        path = Path(path)
+        if path.exists() and not overwrite:
+            raise FileError(f"'{path}' exists; pass overwrite=True or give another path.")
+        try:
+            _write_atomically(path, self.content)
+        except OSError as error:
+            raise FileError(
+                f"'{path}' cannot be written ({error.strerror}); give a path in an existing folder "
+                "that you may write to."
+            ) from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "LiteModel":
+        """Reads a `.tflite` file.
+
+        Args:
+            path: where it is.
+
+        Returns:
+            A `LiteModel`.
+
+        Raises:
+            FileError: there is no such file, or it is empty, truncated, corrupt or no `.tflite`.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise FileError(
+                f"'{path}' cannot be read ({error.strerror}); give the path of a .tflite file."
+            ) from error
+        return cls(content, f"'{path}'")
+
+    def _details(self, side: str) -> tuple[TensorDetails, ...]:
+        names: dict[int, str] = {}
+        for signature in self.file.signatures[:1]:
+            names = {index: name for name, index in getattr(signature, side).items()}
+        tensors = getattr(self.file.subgraphs[0], side)
+        return tuple(_tensor_details(t, names.get(t.index, t.name)) for t in tensors)
+
+
+def _tensor_details(tensor: schema.Tensor, name: str) -> TensorDetails:
+    quantized = tensor.scales.size == 1 and not tensor.dtype.startswith("float")
+    return TensorDetails(
+        name=name,
+        shape=tensor.shape,
+        dtype=tensor.dtype,
+        scale=float(tensor.scales[0]) if quantized else None,
+        zero_point=int(tensor.zero_points[0]) if quantized else 0,
+    )
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    # In the same folder, so that the rename neither copies nor leaves a part.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,234 @@
+"""Reads what a `.tflite` file holds: tensors, operators, subgraphs, signatures.
+
+The flatbuffer is decoded with the published schema (PyPI package `tflite`); everything else in the
+package works on the plain records of this module.
+"""
+
+import dataclasses
+import functools
+import struct
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import tflite
+
+from sft_keras.errors import FileError
+
+IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite file
+DTYPES = {
+    code: name.lower() for name, code in vars(tflite.TensorType).items() if not name.startswith("_")
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tensor:
+    """One tensor of a subgraph.
+
+    Attributes:
+        index: its place in the subgraph.
+        name: as the converter wrote it; holds the names of the Keras layers it came from.
+        shape: sizes of the axes, -1 where the size is only known when the model runs.
+        dtype: `"int8"`, `"float32"`, …
+        scales: float32 array, one a tensor or one a channel; empty when not quantized.
+        zero_points: int64 array of the same length.
+        data: the constant's bytes as a uint8 array, or None for what is computed.
+    """
+
+    index: int
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: np.ndarray
+    zero_points: np.ndarray
+    data: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Operator:
+    """One operator: its name in the schema, or `CUSTOM:<name>`, and the tensors it joins.
+
+    Inputs that the operator goes without are left out.
+    """
+
+    name: str
+    version: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} '{self.outputs[0].name}'" if self.outputs else self.name
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subgraph:
+    """A list of operators in the order they run in, with the tensors between them."""
+
+    tensors: tuple[Tensor, ...]
+    operators: tuple[Operator, ...]
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """The names under which a caller finds a subgraph's inputs and outputs, by tensor index."""
+
+    key: str
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class File:
+    """Everything in a `.tflite` file. The first subgraph is the one that runs."""
+
+    subgraphs: tuple[Subgraph, ...]
+    signatures: tuple[Signature, ...]
+
+    @property
+    def operators(self) -> Iterator[Operator]:
+        """The operators of all subgraphs."""
+        return (operator for graph in self.subgraphs for operator in graph.operators)
+
+    @property
+    def tensors(self) -> Iterator[Tensor]:
+        """The tensors of all subgraphs."""
+        return (tensor for graph in self.subgraphs for tensor in graph.tensors)
+
+
+def read(content: bytes, name: str = "the model") -> File:
+    """Decodes a `.tflite` file wholly, so that a damaged one is noticed here.
+
+    Args:
+        content: the file's bytes.
+        name: what errors call it.
+
+    Returns:
+        A `File`.
+
+    Raises:
+        FileError: `content` is empty, truncated, corrupt or no `.tflite` file.
+
+    Example:
+        >>> [op.name for op in schema.read(lite.content).operators]
+        ['CONV_2D', 'MEAN', 'FULLY_CONNECTED', 'SOFTMAX']
+    """
+    if content[4:8] != IDENTIFIER:
+        what = "is empty" if not content else "is not a .tflite file"
+        raise FileError(f"{name} {what}; give a file that convert() or the TFLite converter wrote.")
+    try:
+        return _file(tflite.Model.GetRootAs(content, 0))
+    # What the decoder raises when an offset points outside of the file.
+    except (struct.error, ValueError, IndexError, TypeError, OverflowError, UnicodeError) as error:
+        raise FileError(
+            f"{name} is truncated or corrupt ({error}); convert or copy it again."
+        ) from error
+
+
+def reorder_io(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """Puts the inputs and outputs of the first subgraph into the given order.
+
+    The converter sorts them by name, so that a caller who passes a Keras model's inputs in their
+    own order would mix them up.
+
+    Args:
+        content: a `.tflite` file with one signature.
+        inputs: the signature's input names, in the order wanted.
+        outputs: the signature's output names, in the order wanted.
+
+    Returns:
+        The file's bytes, of the same length.
+    """
+    (signature,) = read(content).signatures
+    buffer = bytearray(content)
+    graph = tflite.Model.GetRootAs(buffer, 0).Subgraphs(0)
+    graph.InputsAsNumpy()[:] = [signature.inputs[name] for name in inputs]
+    graph.OutputsAsNumpy()[:] = [signature.outputs[name] for name in outputs]
+    return bytes(buffer)
+
+
+def _file(model: tflite.Model) -> File:
+    codes = [_operator_code(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
+    buffers = [_array(model.Buffers(i).DataAsNumpy()) for i in range(model.BuffersLength())]
+    subgraphs = (model.Subgraphs(i) for i in range(model.SubgraphsLength()))
+    signatures = (model.SignatureDefs(i) for i in range(model.SignatureDefsLength()))
+    file = File(
+        tuple(_subgraph(graph, codes, buffers) for graph in subgraphs),
+        tuple(_signature(signature) for signature in signatures),
+    )
+    if not file.subgraphs:
+        raise ValueError("no subgraph in it")
+    return file
+
+
+def _operator_code(code: tflite.OperatorCode) -> tuple[str, int]:
+    # Files from before 2020 have only the one-byte field.
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+    if number == tflite.BuiltinOperator.CUSTOM:
+        return f"CUSTOM:{_text(code.CustomCode())}", code.Version()
+    return _builtin_names().get(number, f"BUILTIN_{number}"), code.Version()
+
+
+@functools.cache
+def _builtin_names() -> dict[int, str]:
+    names = vars(tflite.BuiltinOperator)
+    return {code: name for name, code in names.items() if not name.startswith("_")}
+
+
+def _subgraph(graph: tflite.SubGraph, codes: list, buffers: list) -> Subgraph:
+    tensors = tuple(_tensor(i, graph.Tensors(i), buffers) for i in range(graph.TensorsLength()))
+
+    def at(indices) -> tuple[Tensor, ...]:
+        return tuple(tensors[i] for i in _array(indices) if i != -1)
+
+    def operator(op: tflite.Operator) -> Operator:
+        name, version = codes[op.OpcodeIndex()]
+        return Operator(name, version, at(op.InputsAsNumpy()), at(op.OutputsAsNumpy()))
+
+    return Subgraph(
+        tensors,
+        tuple(operator(graph.Operators(i)) for i in range(graph.OperatorsLength())),
+        at(graph.InputsAsNumpy()),
+        at(graph.OutputsAsNumpy()),
+    )
+
+
+def _tensor(index: int, tensor: tflite.Tensor, buffers: list) -> Tensor:
+    shape = tensor.ShapeAsNumpy()
+    # Only a tensor with an unknown size has a second shape, with -1 at that axis.
+    if tensor.ShapeSignatureLength():
+        shape = tensor.ShapeSignatureAsNumpy()
+    quantization = tensor.Quantization()
+    scales = _array(quantization.ScaleAsNumpy()) if quantization else _array(0)
+    zero_points = _array(quantization.ZeroPointAsNumpy()) if quantization else _array(0)
+    data = buffers[tensor.Buffer()]
+    return Tensor(
+        index,
+        _text(tensor.Name()),
+        tuple(int(size) for size in _array(shape)),
+        DTYPES.get(tensor.Type(), f"type {tensor.Type()}"),
+        scales,
+        zero_points,
+        data if data.size else None,
+    )
+
+
+def _signature(signature: tflite.SignatureDef) -> Signature:
+    def names(entry, length) -> dict[str, int]:
+        maps = (entry(i) for i in range(length))
+        return {_text(m.Name()): m.TensorIndex() for m in maps}
+
+    return Signature(
+        _text(signature.SignatureKey()),
+        names(signature.Inputs, signature.InputsLength()),
+        names(signature.Outputs, signature.OutputsLength()),
+    )
+
+
+def _array(vector) -> np.ndarray:
+    # The schema's classes give the number 0 for a vector that is not there.
+    return vector if isinstance(vector, np.ndarray) else np.zeros(0, np.int64)
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode()

@@ -1,0 +1,222 @@
+"""`verify`: the same bytes on every installed runtime, on real data, in one table."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from sft_keras.errors import UnsupportedError
+from sft_keras.tflite import runtimes
+from sft_keras.tflite.child import ChildError
+from sft_keras.tflite.data import Slot, batches
+from sft_keras.tflite.lite_model import LiteModel
+
+# TFLite Micro's kernels compute what these do, so all others are compared with them.
+REFERENCES = ("tflite-runtime-ref", "litert-ref", "litert")
+RUNS = "runs"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one runtime makes of the file; None where a number does not apply.
+
+    Attributes:
+        runtime: its name.
+        status: `"runs"`, or why it does not.
+        accuracy: share of samples whose label the file names.
+        agreement: share of outputs with the reference's argmax.
+        largest_difference: from the reference's outputs, in int8 steps (in the output's unit
+            for a float file).
+        differing: share of output values that differ from the reference's.
+    """
+
+    runtime: str
+    status: str
+    accuracy: float | None = None
+    agreement: float | None = None
+    largest_difference: float | None = None
+    differing: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """Result of `verify`; `print` shows it as a table.
+
+    Attributes:
+        rows: one a runtime.
+        samples: how many samples were run.
+        reference: the runtime that the others are compared with; None if none of
+            `REFERENCES` ran.
+    """
+
+    rows: tuple[Row, ...]
+    samples: int
+    reference: str | None
+
+    def __getitem__(self, runtime: str) -> Row:
+        """The row of the runtime with this name."""
+        return next(row for row in self.rows if row.runtime == runtime)
+
+    @property
+    def tflm_matches_reference(self) -> bool | None:
+        """Whether TFLite Micro equals tflite-runtime's reference kernels in every output value.
+
+        True for conv nets, or something is wrong. None when one of the two did not run.
+        """
+        if self.reference != REFERENCES[0] or self["tflm"].status != RUNS:
+            return None
+        return self["tflm"].differing == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain types, for JSON."""
+        return {
+            "samples": self.samples,
+            "reference": self.reference,
+            "tflm_matches_reference": self.tflm_matches_reference,
+            "rows": [dataclasses.asdict(row) for row in self.rows],
+        }
+
+    def __str__(self) -> str:
+        head = ("runtime", "accuracy", "same argmax", "max steps off", "values off", "")
+        body = [_cells(row) for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+            for cells in [head, *body]
+        ]
+        note = f"{self.samples} samples; compared with {self.reference or 'nothing'}"
+        return "\n".join([*lines, note])
+
+
+def verify(
+    lite: LiteModel, data: Any, limit: int | None = None, timeout: float = 600
+) -> Verification:
+    """Runs a `.tflite` file on every installed runtime and compares what they give.
+
+    Each runtime works in a child process: one that crashes becomes a row of the table.
+
+    Args:
+        lite: the file, with batch 1.
+        data: whatever `evaluate` takes: arrays `x` or `(x, y)`, a `tf.data.Dataset`, a
+            `PyDataset`. Inputs are real values; the file's own scale quantizes them.
+            Labels may be class numbers or one-hot.
+        limit: samples to use; None takes all.
+        timeout: seconds given to each runtime.
+
+    Returns:
+        A `Verification`.
+
+    Raises:
+        DataError: `data` does not fit the file.
+        UnsupportedError: the file's batch is not 1.
+
+    Example:
+        >>> print(sft_keras.verify(lite, (x_val, y_val)))
+        runtime             accuracy  same argmax  max steps off  values off
+        litert              97.78 %   100.00 %     1              0.21 %      runs
+        ...
+    """
+    inputs, labels = _collect(lite, data, limit)
+    outputs: dict[str, list[np.ndarray]] = {}
+    status: dict[str, str] = {}
+    for runtime in runtimes.RUNTIMES:
+        if not runtime.available():
+            status[runtime.name] = f"not installed ({runtimes.INSTALL})"
+            continue
+        logging.info("Running %d samples on %s.", len(inputs[0]), runtime.name)
+        try:
+            outputs[runtime.name] = runtimes.run(runtime.name, lite.content, inputs, timeout)
+            status[runtime.name] = RUNS
+        except ChildError as error:
+            status[runtime.name] = str(error)
+    reference = next((name for name in REFERENCES if name in outputs), None)
+    expected = outputs[reference] if reference else None
+    rows = [
+        _row(name, outputs[name], expected, labels) if name in outputs else Row(name, why)
+        for name, why in status.items()
+    ]
+    return Verification(tuple(rows), len(inputs[0]), reference)
+
+
+def _collect(
+    lite: LiteModel, data: Any, limit: int | None
+) -> tuple[list[np.ndarray], np.ndarray | None]:
+    for details in lite.inputs:
+        if details.shape[:1] != (1,) or -1 in details.shape:
+            raise UnsupportedError(
+                f"Input '{details.name}' of {lite.name} has shape {list(details.shape)}; convert "
+                "with sft_keras.convert, which fixes the batch at 1."
+            )
+    slots = [Slot(details.name, details.shape[1:]) for details in lite.inputs]
+    parts, labels = [], []
+    for batch in batches(data, slots, limit):
+        pairs = zip(lite.inputs, batch.inputs, strict=True)
+        parts.append([details.quantize(array) for details, array in pairs])
+        if batch.labels is not None:
+            labels.append(batch.labels)
+    inputs = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
+    return inputs, np.concatenate(labels) if len(labels) == len(parts) else None
+
+
+def _row(
+    name: str,
+    outputs: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray] | None,
+    labels: np.ndarray | None,
+) -> Row:
+    accuracy = _accuracy(outputs, labels)
+    if expected is None:
+        return Row(name, RUNS, accuracy)
+    # In float64, for a difference of int8 values does not fit int8.
+    off = np.concatenate(
+        [np.abs(a.astype(float) - b).ravel() for a, b in zip(outputs, expected, strict=True)]
+    )
+    return Row(
+        name,
+        RUNS,
+        accuracy,
+        _agreement(outputs, expected),
+        float(off.max()),
+        float(np.mean(off > 0)),
+    )
+
+
+def _accuracy(outputs: Sequence[np.ndarray], labels: np.ndarray | None) -> float | None:
+    """Accuracy of a single-output classifier; None for anything else."""
+    if labels is None or len(outputs) != 1 or outputs[0].ndim != 2 or outputs[0].shape[1] < 2:
+        return None
+    (scores,) = outputs
+    if labels.shape == scores.shape:
+        classes = labels.argmax(axis=-1)
+    elif labels.size == len(scores) and np.equal(np.mod(labels, 1), 0).all():
+        classes = labels.reshape(-1)
+    else:
+        return None
+    return float(np.mean(scores.argmax(axis=-1) == classes))
+
+
+def _agreement(outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float | None:
+    """Share of equal argmaxes along the last axis; None where outputs are single numbers."""
+    same = [
+        (a.argmax(axis=-1) == b.argmax(axis=-1)).ravel()
+        for a, b in zip(outputs, expected, strict=True)
+        if a.shape[-1] > 1
+    ]
+    return float(np.concatenate(same).mean()) if same else None
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    def share(value: float | None) -> str:
+        return "n/a" if value is None else f"{value:.2%}".replace("%", " %")
+
+    steps = "n/a" if row.largest_difference is None else f"{row.largest_difference:.6g}"
+    return (
+        row.runtime,
+        share(row.accuracy),
+        share(row.agreement),
+        steps,
+        share(row.differing),
+        row.status,
+    )
