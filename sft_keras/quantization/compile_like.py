@@ -1,0 +1,107 @@
+"""Carries compile settings from a model of either Keras to a tf_keras one."""
+
+import inspect
+from typing import Any
+
+import tf_keras
+from keras import tree
+
+from sft_keras import flavors
+from sft_keras.quantization.problem import Problem, Unportable
+
+# Strings that tf_keras resolves by the shape of the output.
+BY_SHAPE = {"accuracy", "acc", "crossentropy", "ce"}
+
+
+def settings(model: Any, problems: list[Problem]) -> dict:
+    """The arguments of `compile` that make a tf_keras model train like `model`.
+
+    Args:
+        model: model of either Keras.
+        problems: what tf_keras has no counterpart of is added here.
+
+    Returns:
+        Keyword arguments, empty if the model was never compiled. The optimizer is a fresh one with
+        the same hyper-parameters and the current learning rate.
+    """
+    if not flavors.is_compiled(model):
+        return {}
+    given = flavors.compile_arguments(model)
+    ported = {key: given.get(key) for key in ("loss_weights", "run_eagerly", "steps_per_execution")}
+    ports = {
+        "optimizer": lambda _: _optimizer(model.optimizer),
+        "loss": lambda x: _all(_named(tf_keras.losses), x),
+        "metrics": lambda x: _all(_named(tf_keras.metrics), x),
+        "weighted_metrics": lambda x: _all(_named(tf_keras.metrics), x),
+    }
+    for key, port in ports.items():
+        try:
+            ported[key] = port(given.get(key))
+        except Unportable as e:
+            problems.append(Problem(f"compile({key}=...)", e.reason, e.way_out))
+    return ported
+
+
+def _optimizer(optimizer: Any) -> Any:
+    if optimizer is None:
+        return None
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that of LossScaleOptimizer
+    new = _like(tf_keras.optimizers, optimizer)
+    new.learning_rate = float(optimizer.learning_rate)
+    return new
+
+
+def _all(port: Any, structure: Any) -> Any:
+    return tree.map_structure(port, structure)
+
+
+def _named(module: Any) -> Any:
+    """Ports a loss or metric: a string, a function or an object, from Keras or a user's function."""
+
+    def port(value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value in BY_SHAPE):
+            return value
+        if isinstance(value, str):
+            return _known(module, value)
+        if inspect.isfunction(value):
+            return _known(module, value.__name__) if _is_builtin(value) else value
+        return _like(module, value)
+
+    return port
+
+
+def _known(module: Any, name: str) -> str:
+    try:
+        module.get(name)
+    except ValueError as e:
+        raise _missing(name) from e
+    return name
+
+
+def _like(module: Any, thing: Any) -> Any:
+    """A fresh object of the tf_keras class with the same name and config as `thing`."""
+    kind = type(thing).__name__
+    new_class = getattr(module, kind, None)
+    if new_class is None or not _is_builtin(type(thing)):
+        raise _missing(kind)
+    config = thing.get_config()
+    if not flavors.is_tf_keras(thing):
+        known = {
+            name
+            for c in new_class.__mro__
+            if "__init__" in vars(c)
+            for name in inspect.signature(c.__init__).parameters
+        }
+        config = {key: value for key, value in config.items() if key in known}
+    return new_class.from_config(config)
+
+
+def _is_builtin(thing: Any) -> bool:
+    return thing.__module__.partition(".")[0] in ("keras", "tf_keras")
+
+
+def _missing(name: str) -> Unportable:
+    return Unportable(
+        f"is '{name}', which tf_keras has not",
+        "compile with one that both have, or compile what quantize() returns for an uncompiled model",
+    )

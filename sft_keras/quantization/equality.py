@@ -1,0 +1,66 @@
+"""Proof that a rewritten model computes what it did before."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import tf_keras
+from keras import tree
+
+from sft_keras import flavors
+from sft_keras.errors import UnsupportedError
+from sft_keras.shrinking import proof
+
+
+def proven(rewrite: Callable) -> Callable:
+    """Makes a pass prove, each time it runs, that its model gives the same outputs as before."""
+
+    @functools.wraps(rewrite)
+    def checked(model: tf_keras.Model) -> tf_keras.Model:
+        rewritten = rewrite(model)
+        difference = _difference(model, rewritten)
+        if difference > proof.FLOAT32_TOLERANCE:
+            # Reordered sums of a deep network differ by more than this in float32 alone.
+            exact = _difference(proof.in_float64(model), proof.in_float64(rewritten))
+            _require(exact, proof.FLOAT64_TOLERANCE, rewrite.__name__, model.name)
+        return rewritten
+
+    return checked
+
+
+def require_equal(model: Any, port: tf_keras.Model) -> None:
+    """Compares a model with its port on random input.
+
+    Raises:
+        UnsupportedError: the outputs differ by more than 1e-5 of their scale.
+    """
+    _require(
+        _difference(_in_float32(model), port), proof.FLOAT32_TOLERANCE, "to_tf_keras", model.name
+    )
+
+
+def _in_float32(model: Any) -> Any:
+    policies = {getattr(layer, "compute_dtype", "float32") for layer in model.layers}
+    if not policies & {"float16", "bfloat16", "float64"}:
+        return model
+
+    def clone(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    copy = flavors.rebuild(model, clone)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _require(difference: float, tolerance: float, step: str, name: str) -> None:
+    if not difference <= tolerance:
+        raise UnsupportedError(
+            f"Step '{step}' changed the outputs of model '{name}' by {difference:.1e} of their "
+            "scale; report this as a bug, and build the model of plainer layers until it is mended."
+        )
+
+
+def _difference(model: Any, other: Any) -> float:
+    inputs = proof.random_inputs(model)
+    expected, got = (proof.outputs(m, inputs) for m in (model, other))
+    return proof.relative_difference(expected, got) if tree.flatten(expected) else 0.0

@@ -1,0 +1,64 @@
+"""BatchNormalization, Rescaling and Normalization in one form: `x * scale + shift`."""
+
+from typing import Any
+
+import numpy as np
+import tf_keras
+from tf_keras import layers
+
+from sft_keras.quantization.affine import Affine
+from sft_keras.quantization.equality import proven
+from sft_keras.quantization.graph import rewrite
+
+
+@proven
+def affine_form(model: tf_keras.Model) -> tf_keras.Model:
+    """Turns what scales and shifts channels into `Affine`; a BatchNormalization is frozen so.
+
+    What acts on another axis than the last stays as it is.
+    """
+
+    def call(layer, x, *args, **kwargs):
+        form = FORMS.get(type(layer))
+        values = form(layer) if form else None
+        if values is None or not all(_per_channel(value, x) for value in values):
+            return layer(x, *args, **kwargs)
+        scale, shift = values
+        return Affine.of(np.ravel(scale), np.ravel(shift), layer.name, x)
+
+    return rewrite(model, call)
+
+
+def _per_channel(value: Any, x: Any) -> bool:
+    """Whether `value` is one number, or one for each channel of `x`."""
+    return np.size(value) == 1 or np.shape(value)[-1] == np.size(value) == x.shape[-1]
+
+
+def _batch_normalization(layer):
+    if list(layer.axis) != [layer.input_spec.ndim - 1]:
+        return None
+    scale = 1 / np.sqrt(layer.moving_variance.numpy() + layer.epsilon)
+    if layer.scale:
+        scale = scale * layer.gamma.numpy()
+    shift = -layer.moving_mean.numpy() * scale
+    return scale, shift + layer.beta.numpy() if layer.center else shift
+
+
+def _rescaling(layer):
+    return np.asarray(layer.scale), np.asarray(layer.offset)
+
+
+def _normalization(layer):
+    mean = np.asarray(layer.mean)
+    deviation = np.maximum(np.sqrt(layer.variance), tf_keras.backend.epsilon())
+    if layer.invert:
+        return deviation, mean
+    return 1 / deviation, -mean / deviation
+
+
+FORMS = {
+    layers.BatchNormalization: _batch_normalization,
+    layers.experimental.SyncBatchNormalization: _batch_normalization,
+    layers.Rescaling: _rescaling,
+    layers.Normalization: _normalization,
+}

@@ -1,0 +1,71 @@
+"""An `Affine` folded into the layer behind it."""
+
+import numpy as np
+import tf_keras
+from tf_keras import layers
+
+from sft_keras.quantization.affine import Affine
+from sft_keras.quantization.equality import proven
+from sft_keras.quantization.graph import call_with, rewrite, single_readers
+from sft_keras.quantization.passes.fold_backward import with_bias
+
+# A kernel that a fold makes far smaller or larger than it was is one that the optimizer, whose
+# steps stay as they are, tears apart at once (pixels in 0..255 scaled by 1/255).
+TRAINABLE_SCALES = (1 / 16, 16)
+
+
+@proven
+def fold_forward(model: tf_keras.Model) -> tf_keras.Model:
+    """Folds each `Affine` into the one convolution or Dense that reads it, where that is exact."""
+    folds = {
+        after: before
+        for before, after in single_readers(model).items()
+        if isinstance(before, Affine) and type(after) in FOLDED and _is_exact(before, after)
+    }
+    folded = set(folds.values())
+
+    def call(layer, *args, **kwargs):
+        if layer in folded:
+            return args[0]
+        if layer not in folds:
+            return layer(*args, **kwargs)
+        return _fold(folds[layer], layer, *args)
+
+    return rewrite(model, call)
+
+
+def _is_exact(affine, layer) -> bool:
+    scale, shift = affine.get_weights()
+    low, high = TRAINABLE_SCALES
+    if np.any(np.abs(scale) < low) or np.any(np.abs(scale) > high):
+        return False
+    # What pads the border is zero, not `shift`.
+    pads = getattr(layer, "padding", "valid") != "valid" and set(layer.kernel_size) != {1}
+    return getattr(layer, "groups", 1) == 1 and not (pads and shift.any())
+
+
+def _fold(affine, layer, x):
+    scale, shift = affine.get_weights()
+    kernel, *bias = layer.get_weights()
+    kernel, constant = FOLDED[type(layer)](kernel, scale, shift)
+    return call_with(with_bias(layer), [kernel, (bias[0] if bias else 0) + constant], x)
+
+
+def _dense(kernel, scale, shift):
+    """Kernels (..., in, out): one sum over all but the last axis."""
+    constant = np.tensordot(shift, kernel, (0, kernel.ndim - 2))
+    return kernel * scale[:, None], constant.reshape(-1, kernel.shape[-1]).sum(0)
+
+
+def _depthwise(kernel, scale, shift):
+    constant = (kernel * shift[:, None]).reshape(-1, kernel.shape[-2] * kernel.shape[-1]).sum(0)
+    return kernel * scale[:, None], constant
+
+
+FOLDED = {
+    layers.Conv1D: _dense,
+    layers.Conv2D: _dense,
+    layers.Dense: _dense,
+    layers.DepthwiseConv1D: _depthwise,
+    layers.DepthwiseConv2D: _depthwise,
+}

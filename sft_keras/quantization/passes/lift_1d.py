@@ -1,0 +1,109 @@
+"""One-dimensional layers as two-dimensional ones of height 1, which have int8 kernels."""
+
+from typing import Any
+
+import tf_keras
+from tf_keras import layers
+
+from sft_keras.quantization.equality import proven
+from sft_keras.quantization.graph import call_with, rewrite
+
+# Layers that treat every position alike work on the lifted tensor as they are.
+POSITIONWISE = (layers.Activation, layers.ReLU, layers.LeakyReLU)
+
+
+@proven
+def lift_1d(model: tf_keras.Model) -> tf_keras.Model:
+    """Turns `Conv1D` and its like on (length, channels) into 2-D on (1, length, channels)."""
+    lifted: dict[int, Any] = {}
+
+    def call(layer, *args, **kwargs):
+        x = args[0]
+        counterpart = LIFTED.get(type(layer))
+        if counterpart is None and not (isinstance(layer, POSITIONWISE) and id(x) in lifted):
+            return layer(*args, **kwargs)
+        if id(x) not in lifted:
+            shape = (1, -1 if x.shape[1] is None else x.shape[1], x.shape[2])
+            lifted[id(x)] = layers.Reshape(shape, name=f"{layer.name}_lift")(x)
+        y = counterpart(layer, lifted[id(x)]) if counterpart else layer(lifted[id(x)])
+        shape = (-1 if y.shape[2] is None else y.shape[2], y.shape[3])
+        dropped = layers.Reshape(shape, name=f"{layer.name}_drop")(y)
+        # A neighbour that is lifted too reads `y`, and no reshape is left between the two.
+        lifted[id(dropped)] = y
+        return dropped
+
+    return rewrite(model, call)
+
+
+def _conv(layer, x):
+    left = (layer.kernel_size[0] - 1) * layer.dilation_rate[0] if layer.padding == "causal" else 0
+    if left:
+        x = layers.ZeroPadding2D(((0, 0), (left, 0)), name=f"{layer.name}_causal")(x)
+    conv = layers.Conv2D(
+        layer.filters,
+        padding="valid" if layer.padding == "causal" else layer.padding,
+        strides=(1, *layer.strides),
+        groups=layer.groups,
+        kernel_regularizer=layer.kernel_regularizer,
+        **_kernel_arguments(layer),
+    )
+    return call_with(conv, _lifted_weights(layer), x)
+
+
+def _depthwise(layer, x):
+    conv = layers.DepthwiseConv2D(
+        padding=layer.padding,
+        # Depthwise kernels take one stride for both axes; a height of 1 stays 1 under any.
+        strides=layer.strides * 2,
+        depth_multiplier=layer.depth_multiplier,
+        depthwise_regularizer=layer.depthwise_regularizer,
+        **_kernel_arguments(layer),
+    )
+    return call_with(conv, _lifted_weights(layer), x)
+
+
+def _kernel_arguments(layer):
+    return {
+        "kernel_size": (1, *layer.kernel_size),
+        "dilation_rate": (1, *layer.dilation_rate),
+        "use_bias": layer.use_bias,
+        "bias_regularizer": layer.bias_regularizer,
+        "trainable": layer.trainable,
+        "name": layer.name,
+    }
+
+
+def _lifted_weights(layer):
+    kernel, *bias = layer.get_weights()
+    return [kernel[None], *bias]
+
+
+def _pooling(pooling_2d):
+    def lift(layer, x):
+        pool_size, strides = (1, *layer.pool_size), (1, *layer.strides)
+        return pooling_2d(pool_size, strides, layer.padding, name=layer.name)(x)
+
+    return lift
+
+
+def _up_sampling(layer, x):
+    return layers.UpSampling2D((1, layer.size), name=layer.name)(x)
+
+
+def _zero_padding(layer, x):
+    return layers.ZeroPadding2D(((0, 0), layer.padding), name=layer.name)(x)
+
+
+def _cropping(layer, x):
+    return layers.Cropping2D(((0, 0), layer.cropping), name=layer.name)(x)
+
+
+LIFTED = {
+    layers.Conv1D: _conv,
+    layers.DepthwiseConv1D: _depthwise,
+    layers.MaxPooling1D: _pooling(layers.MaxPooling2D),
+    layers.AveragePooling1D: _pooling(layers.AveragePooling2D),
+    layers.UpSampling1D: _up_sampling,
+    layers.ZeroPadding1D: _zero_padding,
+    layers.Cropping1D: _cropping,
+}

@@ -1,0 +1,49 @@
+"""Each activation a layer of its own, so that there is one place where it is quantized."""
+
+import tf_keras
+from tf_keras import layers
+
+from sft_keras.quantization.equality import proven
+from sft_keras.quantization.graph import like, rewrite
+
+WITH_ACTIVATION = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+    layers.Conv2DTranspose,
+    layers.Dense,
+)
+
+
+@proven
+def split_activations(model: tf_keras.Model) -> tf_keras.Model:
+    """Turns `Conv2D(activation=f)` into `Conv2D` and `Activation(f)`, for all layers alike."""
+    split: dict[int, tuple] = {}
+
+    def call(layer, *args, **kwargs):
+        if (
+            not isinstance(layer, WITH_ACTIVATION)
+            or layer.activation is tf_keras.activations.linear
+        ):
+            return layer(*args, **kwargs)
+        if id(layer) not in split:
+            split[id(layer)] = _linear(layer, args[0].shape), _activation(layer)
+        linear, activation = split[id(layer)]
+        return activation(linear(*args, **kwargs))
+
+    return rewrite(model, call)
+
+
+def _linear(layer, input_shape):
+    linear = like(layer, activation=None, name=f"{layer.name}_linear")
+    linear.build(input_shape)
+    linear.set_weights(layer.get_weights())
+    return linear
+
+
+def _activation(layer):
+    # What makes the output keeps the name: losses and targets may be given by output name.
+    return layers.Activation(layer.activation, name=layer.name)

@@ -1,0 +1,48 @@
+"""A separable convolution as the two that it is made of."""
+
+import tf_keras
+from tf_keras import layers
+
+from sft_keras.quantization.equality import proven
+from sft_keras.quantization.graph import call_with, rewrite
+
+SHARED = ("strides", "padding", "dilation_rate", "depth_multiplier", "kernel_size")
+PARTS = {
+    layers.SeparableConv1D: (layers.DepthwiseConv1D, layers.Conv1D),
+    layers.SeparableConv2D: (layers.DepthwiseConv2D, layers.Conv2D),
+}
+
+
+@proven
+def split_separable(model: tf_keras.Model) -> tf_keras.Model:
+    """Turns `SeparableConv` into `DepthwiseConv` and a `Conv` of kernel size 1.
+
+    The tensor between the two is quantized too, which a layer that hides it does not allow.
+    """
+
+    def call(layer, *args, **kwargs):
+        if type(layer) not in PARTS:
+            return layer(*args, **kwargs)
+        depthwise, pointwise = _parts(layer)
+        depthwise_kernel, *pointwise_weights = layer.get_weights()
+        y = call_with(depthwise, [depthwise_kernel], *args)
+        return call_with(pointwise, pointwise_weights, y)
+
+    return rewrite(model, call)
+
+
+def _parts(layer):
+    depthwise_class, pointwise_class = PARTS[type(layer)]
+    config = layer.get_config()
+    depthwise = depthwise_class(
+        name=f"{layer.name}_depthwise", use_bias=False, **{key: config[key] for key in SHARED}
+    )
+    pointwise = pointwise_class(
+        layer.filters,
+        kernel_size=1,
+        use_bias=layer.use_bias,
+        kernel_regularizer=layer.pointwise_regularizer,
+        bias_regularizer=layer.bias_regularizer,
+        name=layer.name,
+    )
+    return depthwise, pointwise

@@ -1,0 +1,162 @@
+"""TFMOT's wrapper, and the quantizers that it is used with. No other module touches TFMOT.
+
+TFMOT's `quantize_apply` is not used: it finds `Conv2D`, `ReLU` and the like by patterns over layer
+names, refuses what no pattern covers, and leaves out the kernel of a convolution before a ReLU.
+"""
+
+import os
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+
+def _import_tfmot():
+    # TFMOT sets TF_USE_LEGACY_KERAS=1 for the process, which makes `tf.keras` tf_keras for whoever
+    # looks at it first: look now, import, and put the environment back.
+    before = os.environ.get("TF_USE_LEGACY_KERAS")
+    _ = tf.keras.__version__
+    import tensorflow_model_optimization as module
+
+    os.environ.pop("TF_USE_LEGACY_KERAS", None)
+    if before is not None:
+        os.environ["TF_USE_LEGACY_KERAS"] = before
+    return module.quantization.keras
+
+
+tfmot = _import_tfmot()
+
+
+@tf_keras.saving.register_keras_serializable("sft_keras")
+class AveragedRange(tfmot.quantizers.Quantizer):
+    """8-bit quantizer whose range is the mean of the batches' ranges, then a moving average.
+
+    TFMOT's own starts at ±6 and moves by 1/1000 a step: after the few hundred steps of a
+    fine-tuning it still clips what is larger, and wastes codes on what is smaller.
+    """
+
+    HORIZON = 100
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict:
+        """Makes the range's variables as weights of `layer`."""
+
+        def weight(suffix, value):
+            initializer = tf_keras.initializers.Constant(value)
+            return layer.add_weight(f"{name}_{suffix}", initializer=initializer, trainable=False)
+
+        return {"min": weight("min", -6.0), "max": weight("max", 6.0), "steps": weight("steps", 0)}
+
+    def __call__(self, inputs: Any, training: bool, weights: dict, **kwargs: Any) -> Any:
+        """Rounds `inputs` to the range; while training, moves the range first."""
+        low, high = weights["min"], weights["max"]
+        if training:
+            steps = weights["steps"].assign_add(1.0)
+            rate = tf.maximum(1 / steps, 1 / self.HORIZON)
+            # Zero must be in the range: it is what borders are padded with.
+            low = low.assign_add(rate * (tf.minimum(tf.reduce_min(inputs), 0.0) - low))
+            high = high.assign_add(rate * (tf.maximum(tf.reduce_max(inputs), 0.0) - high))
+        return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
+
+    def get_config(self) -> dict:
+        """Nothing to keep."""
+        return {}
+
+
+@tf_keras.saving.register_keras_serializable("sft_keras")
+class SymmetricRange(tfmot.quantizers.Quantizer):
+    """8-bit quantizer of a kernel to ±max, for each output channel or for all together.
+
+    TFMOT's own takes the last axis for the output channels, which for a depthwise kernel
+    (height, width, channels, multiplier) leaves one range for all channels; and it only looks at
+    the kernel while training. Here nothing is stored: the range is always that of the kernel.
+
+    Args:
+        channel_axes: how many of the last axes number the output channels; 0 for one range.
+    """
+
+    def __init__(self, channel_axes: int):
+        self.channel_axes = channel_axes
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict:
+        """Makes no variables."""
+        return {}
+
+    def __call__(self, inputs: Any, training: bool, weights: dict, **kwargs: Any) -> Any:
+        """Rounds a kernel of shape (..., *channels)."""
+        options = {"num_bits": 8, "narrow_range": True}
+        if not self.channel_axes:
+            high = tf.reduce_max(tf.abs(inputs))
+            return tf.quantization.fake_quant_with_min_max_vars(inputs, -high, high, **options)
+        flat = tf.reshape(inputs, (*inputs.shape[: -self.channel_axes], -1))
+        high = tf.reduce_max(tf.abs(flat), axis=list(range(len(flat.shape) - 1)))
+        rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
+            flat, -high, high, **options
+        )
+        return tf.reshape(rounded, inputs.shape)
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {"channel_axes": self.channel_axes}
+
+
+@tf_keras.saving.register_keras_serializable("sft_keras")
+class Int8Config(tfmot.QuantizeConfig):
+    """What TFMOT's wrapper quantizes in one layer.
+
+    Args:
+        kernels: for each kernel's attribute name, its `SymmetricRange` argument.
+        output: whether the output is quantized here.
+    """
+
+    def __init__(self, kernels: dict[str, int], output: bool):
+        self.kernels = kernels
+        self.output = output
+
+    def get_weights_and_quantizers(self, layer: Any) -> list:
+        """The kernels of `layer`, each with its quantizer."""
+        return [(getattr(layer, name), SymmetricRange(n)) for name, n in self.kernels.items()]
+
+    def set_quantize_weights(self, layer: Any, quantize_weights: list) -> None:
+        """Puts the rounded kernels in place of the kernels."""
+        for name, kernel in zip(self.kernels, quantize_weights, strict=True):
+            setattr(layer, name, kernel)
+
+    def get_activations_and_quantizers(self, layer: Any) -> list:
+        """None: activations are layers of their own."""
+        return []
+
+    def set_quantize_activations(self, layer: Any, quantize_activations: list) -> None:
+        """Nothing to do."""
+
+    def get_output_quantizers(self, layer: Any) -> list:
+        """The output's quantizer, if it has one."""
+        return [AveragedRange()] if self.output else []
+
+    def get_config(self) -> dict:
+        """The constructor's arguments."""
+        return {"kernels": self.kernels, "output": self.output}
+
+
+def wrap(layer: tf_keras.layers.Layer, kernels: dict[str, int], output: bool):
+    """The TFMOT wrapper around a layer that rounds its kernels and its output.
+
+    Args:
+        layer: built tf_keras layer.
+        kernels: see `Int8Config`.
+        output: likewise.
+
+    Returns:
+        A layer of the same name.
+    """
+    return tfmot.QuantizeWrapperV2(layer, Int8Config(kernels, output), name_prefix="")
+
+
+def load_model(path: str) -> tf_keras.Model:
+    """Loads a quantization-aware model that was saved as `.keras` or `.h5`.
+
+    Example:
+        >>> qat.save("qat.keras")
+        >>> qat = sft_keras.quantization.load_model("qat.keras")
+    """
+    with tfmot.quantize_scope():
+        return tf_keras.models.load_model(path)
