@@ -42,6 +42,7 @@ def load(
     *,
     batch_size: int = 32,
     image_size: tuple[int, int] = (96, 96),
+    color_mode: str = "rgb",
     seed: int = 0,
 ) -> Dataset:
     """Loads a dataset by name or path.
@@ -52,6 +53,7 @@ def load(
             and `x_val`, `y_val` (or `x_test`, `y_test`).
         batch_size: samples per batch.
         image_size: height and width, in pixels, to which the images of a folder are resized.
+        color_mode: `"grayscale"`, `"rgb"` or `"rgba"`, for the images of a folder.
         seed: seed of the split and of the shuffling.
 
     Returns:
@@ -71,7 +73,7 @@ def load(
         return _digits(batch_size, seed)
     path = Path(source)
     if source and path.is_dir():  # Path("") is the current folder
-        return _image_folder(path, batch_size, image_size, seed)
+        return _image_folder(path, batch_size, image_size, color_mode, seed)
     if path.suffix == ".npz" and path.is_file():
         return _npz(path, batch_size, seed)
     raise DataError(
@@ -103,7 +105,7 @@ def _from_arrays(train, val, batch_size, seed):
     )
 
 
-def _image_folder(folder, batch_size, image_size, seed):
+def _image_folder(folder, batch_size, image_size, color_mode, seed):
     labels = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     if len(labels) < 2:
         raise DataError(
@@ -114,6 +116,7 @@ def _image_folder(folder, batch_size, image_size, seed):
         train, val = keras.utils.image_dataset_from_directory(
             folder,
             class_names=labels,
+            color_mode=color_mode,
             batch_size=batch_size,
             image_size=image_size,
             seed=seed,
@@ -136,7 +139,7 @@ def _image_folder(folder, batch_size, image_size, seed):
         train=train.map(to_unit_range).prefetch(1),
         val=val.map(to_unit_range).prefetch(1),
         labels=labels,
-        input_shape=(*image_size, 3),
+        input_shape=tuple(train.element_spec[0].shape[1:]),
     )
 
 

@@ -75,6 +75,12 @@ def test_image_folder_resizes_scales_and_labels_by_sorted_folder_name(tmp_path):
     assert np.array_equal(x[:, 0, 0, 0], y)
 
 
+def test_image_folder_in_grey(tmp_path):
+    write_images(tmp_path, {"white": 4, "black": 4})
+    data = datasets.load(str(tmp_path), color_mode="grayscale")
+    assert data.input_shape == values(data.val)[0].shape[1:] == (96, 96, 1)
+
+
 def test_image_folder_fits_a_model(tmp_path):
     write_images(tmp_path, {"white": 8, "black": 8})
     data = datasets.load(str(tmp_path), image_size=(4, 4))

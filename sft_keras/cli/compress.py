@@ -1,0 +1,83 @@
+"""Train, prune, shrink, quantize, convert and verify a network, with a report.
+
+    sft-keras compress --dataset=digits
+    sft-keras compress --dataset=photos/ --model=model.keras --output_dir=small --epochs=40
+
+Writes float.keras, pruned.keras, shrunk.keras, quantized.keras, model.tflite, labels.txt and the
+report into --output_dir. Without --model a small residual network is trained first.
+"""
+
+import argparse
+from pathlib import Path
+
+from absl import logging
+
+from sft_keras.cli import arguments, files, pruning, quiet
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of `sft-keras compress`."""
+    arguments.add_dataset(parser)
+    parser.add_argument("--model", help=".keras file to compress, trained and compiled")
+    parser.add_argument(
+        "--image_size",
+        type=arguments.image_size,
+        default="96",
+        help="pixels to which a folder's images are resized, 96 or HEIGHTxWIDTH, where no --model "
+        "says it; default: %(default)s",
+    )
+    arguments.add_number(parser, "train_epochs", 15, "epochs of training before, without --model")
+    pruning.add_arguments(parser)
+    arguments.add_number(parser, "qat_epochs", 5, "epochs of quantization-aware training")
+    parser.add_argument(
+        "--output_dir", default="sft-out", help="folder to write to; default: %(default)s"
+    )
+    arguments.add_overwrite(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Compresses, measures, writes all files at the end and prints the table."""
+    files.require_free_folder(args.output_dir, args.overwrite)
+    given = files.load_model(args.model) if args.model else None
+    quiet.import_tensorflow()
+
+    import sft_keras
+    from sft_keras.cli import data
+
+    dataset = data.load(args, given)
+    model = given or _trained_network(dataset, args.train_epochs)
+    result = sft_keras.compress(
+        model,
+        dataset.train,
+        dataset.val,
+        epochs=args.epochs,
+        qat_epochs=args.qat_epochs,
+        prune=pruning.callback(args),
+        verbose=arguments.ONE_LINE_PER_EPOCH,
+    )
+    logging.info("Measuring every stage.")
+    stages = {"float": model, "pruned": result.pruned, "shrunk": result.shrunk, "int8": result.lite}
+    report = sft_keras.report(stages, dataset.val, history=result.history)
+    with files.output_folder(args.output_dir, args.overwrite) as folder:
+        _write(folder, model, result, report, dataset.labels)
+    print(f"\n{report}\n\n{result.verification}\n\nEverything is in {Path(args.output_dir)}/.")
+
+
+def _trained_network(dataset, epochs):
+    from sft_keras import training
+    from sft_keras.cli.network import default_network
+
+    model = default_network(dataset.input_shape, dataset.num_classes)
+    logging.info("Training '%s' for %d epochs.", model.name, epochs)
+    training.fit(model, dataset.train, dataset.val, epochs, verbose=arguments.ONE_LINE_PER_EPOCH)
+    return model
+
+
+def _write(folder, model, result, report, labels):
+    model.save(folder / "float.keras")
+    result.pruned.save(folder / "pruned.keras")
+    result.shrunk.save(folder / "shrunk.keras")
+    result.quantized.save(folder / "quantized.keras")
+    result.lite.save(folder / "model.tflite")
+    (folder / "labels.txt").write_text("\n".join(labels) + "\n")
+    report.save(folder)

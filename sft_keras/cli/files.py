@@ -1,0 +1,149 @@
+"""Models from files, and files that appear whole or not at all."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sft_keras.cli import quiet
+from sft_keras.errors import FileError
+
+
+def load_model(path: str) -> Any:
+    """Loads a `.keras` file with the Keras that wrote it.
+
+    Args:
+        path: a file saved by Keras 3 or tf_keras, TFMOT's quantization wrappers included.
+
+    Returns:
+        A `keras.Model` or a `tf_keras.Model`.
+
+    Raises:
+        FileError: the file is missing, corrupt, or holds what cannot be loaded safely.
+    """
+    load = _load_tf_keras if _keras_version(path).startswith("2.") else _load_keras
+    quiet.import_tensorflow()
+    try:
+        return load(path)
+    except Exception as error:  # a file made by others can break the loader in any way
+        first_line = str(error).strip().partition("\n")[0]
+        raise FileError(
+            f"'{path}' cannot be loaded: {first_line.rstrip('.')}; save the model again, with "
+            "registered custom layers only."
+        ) from error
+
+
+def _keras_version(path):
+    if not Path(path).is_file():
+        raise FileError(f"There is no file '{path}'; give an existing .keras file.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("metadata.json"))["keras_version"]
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise FileError(
+            f"'{path}' is not a whole .keras file; save the model again with model.save()."
+        ) from error
+
+
+def _load_keras(path):
+    import keras
+
+    import sft_keras.constraints
+    import sft_keras.regularizers  # noqa: F401  both are registered when imported
+
+    return keras.saving.load_model(path, safe_mode=True)
+
+
+def _load_tf_keras(path):
+    import tensorflow_model_optimization as tfmot
+    import tf_keras
+
+    with tfmot.quantization.keras.quantize_scope():
+        return tf_keras.models.load_model(path, safe_mode=True)
+
+
+def require_writable(path: str, suffix: str, overwrite: bool) -> None:
+    """Refuses, before any work, an output file that could not be written after it.
+
+    Args:
+        path: where the output will go.
+        suffix: what its name must end with, `".keras"` or `".tflite"`.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        FileError: wrong suffix, the file exists, or its folder is missing or read-only.
+    """
+    target = Path(path)
+    if target.suffix != suffix:
+        raise FileError(f"Output '{path}' must end in {suffix}; choose another name.")
+    if target.is_dir():
+        raise FileError(f"Output '{path}' is a folder; give the name of a {suffix} file.")
+    if target.exists() and not overwrite:
+        raise FileError(f"'{path}' exists; choose another name or pass --overwrite.")
+    _require_writable_folder(target.parent)
+
+
+def _require_writable_folder(folder):
+    if not folder.is_dir():
+        raise FileError(f"There is no folder '{folder}'; create it first.")
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"Folder '{folder}' cannot be written; choose another or change its mode.")
+
+
+def save_model(model: Any, path: str) -> None:
+    """Saves a model as a `.keras` file, through a temporary file beside it.
+
+    Raises:
+        FileError: the disk is full or refuses the file.
+    """
+    target = Path(path)
+    with output_folder(target.parent, overwrite=True) as staging:
+        model.save(staging / target.name)
+
+
+@contextlib.contextmanager
+def output_folder(path: str | Path, overwrite: bool) -> Iterator[Path]:
+    """Yields a temporary folder whose files move to `path` if the block succeeds.
+
+    Args:
+        path: the folder to fill; it may exist if it is empty or `overwrite` is true.
+        overwrite: whether files of the same names may be replaced; others stay.
+
+    Raises:
+        FileError: the folder has files already, or it cannot be written.
+    """
+    target = Path(path)
+    require_free_folder(target, overwrite)
+    staging = Path(tempfile.mkdtemp(prefix=".sft-keras-", dir=_existing_parent(target)))
+    try:
+        yield staging
+        target.mkdir(parents=True, exist_ok=True)
+        for file in staging.iterdir():
+            os.replace(file, target / file.name)
+    except OSError as error:
+        raise FileError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def require_free_folder(path: str | Path, overwrite: bool) -> None:
+    """Refuses a folder that has files already, unless `overwrite`, or that cannot be written.
+
+    Raises:
+        FileError: names the folder and the way out.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise FileError(f"Output folder '{path}' is a file; choose another name.")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise FileError(f"Folder '{path}' is not empty; choose another or pass --overwrite.")
+    _require_writable_folder(_existing_parent(target))
+
+
+def _existing_parent(path):
+    return next((p for p in (path, *path.parents) if p.exists()), Path())

@@ -1,0 +1,69 @@
+"""The `sft-keras` command: an absl app with one subcommand a file."""
+
+import argparse
+import sys
+
+from absl import app, flags
+from absl.flags import argparse_flags
+
+from sft_keras.cli import compress, convert, inspect, prune, quantize, quiet, shrink, verify
+from sft_keras.errors import SftKerasError
+
+COMMANDS = (compress, prune, shrink, quantize, convert, verify, inspect)
+USAGE_ERROR = 2
+
+
+def run(argv: list[str] | None = None) -> None:
+    """Runs the command line and exits the process.
+
+    The exit code is 0 for success, 2 for wrong arguments, the error's own `exit_code` where the
+    package refuses something, and 1, with a traceback, for a bug.
+
+    Args:
+        argv: the program's name and arguments; `sys.argv` by default.
+    """
+    app.run(_run_command, argv=argv, flags_parser=_parse)
+
+
+def _run_command(args: argparse.Namespace) -> int:
+    quiet.log_plainly()
+    try:
+        args.run(args)
+    except SftKerasError as error:
+        sys.stderr.write(f"sft-keras: {error}\n")
+        return error.exit_code
+    return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = _parser()
+    if not argv[1:]:
+        parser.print_help(sys.stderr)
+        parser.exit(USAGE_ERROR)
+    try:
+        return parser.parse_args(argv[1:])
+    except flags.Error as error:  # a --flagfile that cannot be read
+        return parser.error(str(error))
+
+
+def _parser() -> argparse_flags.ArgumentParser:
+    parser = argparse_flags.ArgumentParser(
+        prog="sft-keras",
+        description="Makes Keras networks small enough for phones and microcontrollers.",
+        epilog="`sft-keras COMMAND --help` shows the flags of one command; "
+        "--flagfile=FILE reads flags from a file.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for module in COMMANDS:
+        description = (module.__doc__ or "").strip()
+        command = commands.add_parser(
+            module.__name__.rpartition(".")[2],
+            help=description.partition("\n")[0],
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser

@@ -1,0 +1,93 @@
+"""`compress`: the whole chain in one call."""
+
+import dataclasses
+from typing import Any
+
+from absl import logging
+
+from sft_keras import flavors
+from sft_keras.callbacks import SoftFilterPrune
+from sft_keras.quantization import quantize
+from sft_keras.shrinking import shrink
+from sft_keras.tflite import LiteModel, Verification, convert, verify
+from sft_keras.training import fit, require_compiled
+
+
+@dataclasses.dataclass(frozen=True)
+class Compression:
+    """What every stage of `compress` made.
+
+    Attributes:
+        pruned: the model with its weakest filters at zero.
+        shrunk: the same outputs without these filters.
+        quantized: the `tf_keras.Model` of `shrunk`, trained with fake quantization.
+        lite: the int8 file.
+        verification: accuracy and parity of `lite` on every installed runtime.
+        history: what the epochs of pruning logged, by name, one number an epoch.
+    """
+
+    pruned: Any
+    shrunk: Any
+    quantized: Any
+    lite: LiteModel
+    verification: Verification
+    history: dict[str, list[float]]
+
+
+def compress(
+    model: Any,
+    train: Any,
+    val: Any,
+    *,
+    epochs: int = 30,
+    qat_epochs: int = 5,
+    prune: SoftFilterPrune | None = None,
+    verbose: int | str = "auto",
+) -> Compression:
+    """Prunes, shrinks, quantizes, converts and verifies a trained classifier.
+
+    Both trainings let the learning rate fall, as `training.fit` does.
+
+    Args:
+        model: a trained, compiled model of Keras 3 or tf_keras; it is not changed.
+        train: training data, whatever `fit` takes; arrays as a tuple `(x, y)`.
+        val: held-out data, the same.
+        epochs: epochs of pruning and fine-tuning.
+        qat_epochs: epochs of quantization-aware training.
+        prune: how to prune; `SoftFilterPrune()` by default.
+        verbose: as for `fit`.
+
+    Returns:
+        A `Compression` with the model of each stage, the int8 file and its verification.
+
+    Raises:
+        UnsupportedError: the model is not compiled, has no prunable filter, or holds what cannot
+            be quantized.
+        GateError: the converted file is not wholly int8.
+
+    Example:
+        >>> result = sft_keras.compress(model, train, val)
+        >>> result.lite.save("model.tflite")
+        >>> print(result.verification)
+    """
+    pruned = _copy(model)
+    logging.info("Pruning '%s' for %d epochs.", model.name, epochs)
+    prune = prune or SoftFilterPrune()
+    history = fit(pruned, train, val, epochs, callbacks=[prune], verbose=verbose)
+    shrunk = shrink(pruned)
+    quantized = quantize(shrunk)
+    logging.info("Quantization-aware training for %d epochs.", qat_epochs)
+    fit(quantized, train, val, qat_epochs, verbose=verbose)
+    logging.info("Converting to int8.")
+    lite = convert(quantized)
+    logging.info("Verifying on every installed runtime.")
+    return Compression(pruned, shrunk, quantized, lite, verify(lite, val), history)
+
+
+def _copy(model):
+    flavors.require_graph(model)
+    require_compiled(model)
+    copy = flavors.rebuild(model, flavors.fresh)
+    copy.set_weights(model.get_weights())
+    copy.compile(**flavors.compile_arguments(model))
+    return copy

@@ -1,0 +1,118 @@
+"""The picture: filters kept per layer, and accuracy and pruned filters over the epochs."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sft_keras.reports.report import Report
+
+BEFORE, AFTER, PRUNED, SHADE = "#c3cfdf", "#1f5fa8", "#c8641b", "#f3e3d3"
+GREY = "#667788"
+PRUNE_PHASE = 0  # what `SoftFilterPrune` logs
+BAR = 0.4  # of the distance between two layers
+
+
+def save(report: "Report", path: str | os.PathLike) -> None:
+    """Draws a report.
+
+    Args:
+        report: what to draw.
+        path: a `.png` file to write.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    height = max(5.0, 1.6 + 0.36 * len(report.filters))
+    figure = Figure(figsize=(12, height), dpi=150)
+    figure.set_layout_engine("constrained", w_pad=0.15, h_pad=0.1)
+    FigureCanvasAgg(figure)  # not pyplot, which may open windows
+    grid = figure.add_gridspec(2, 2)
+    _draw_filters(figure.add_subplot(grid[:, 0]), report.filters)
+    accuracy = figure.add_subplot(grid[0, 1])
+    _draw_accuracy(accuracy, report)
+    _draw_pruned(figure.add_subplot(grid[1, 1], sharex=accuracy), report.history)
+    figure.suptitle(_title(report), fontsize=13, fontweight="bold")
+    figure.savefig(path)
+
+
+def _title(report: "Report") -> str:
+    first, last = report.rows[0], report.rows[-1]
+    if first is last:
+        return f"{first.name}: {first.macs:,} MACs, {first.bytes / 1024:,.1f} KiB"
+    macs = f"{first.macs / last.macs:.1f}x fewer MACs" if last.macs else "no MACs"
+    change = ""
+    if first.accuracy is not None and last.accuracy is not None:
+        change = f", accuracy {100 * (last.accuracy - first.accuracy):+.2f} points"
+    size = f"{first.bytes / last.bytes:.1f}x smaller file"
+    return f"From {first.name} to {last.name}: {macs}, {size}{change}"
+
+
+def _draw_filters(axes: Any, filters: dict[str, tuple[int, int]]) -> None:
+    axes.set_title("Filters kept per layer", loc="left")
+    rows = range(len(filters))
+    before, after = zip(*filters.values(), strict=True) if filters else ((), ())
+    axes.barh([y - BAR / 2 for y in rows], before, BAR, color=BEFORE, label="before")
+    axes.barh([y + BAR / 2 for y in rows], after, BAR, color=AFTER, label="after")
+    for y, (all_, kept) in enumerate(filters.values()):
+        axes.annotate(
+            f"{kept} of {all_}",
+            (all_, y),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+            color=GREY,
+        )
+    axes.set_yticks(rows, filters, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlabel("filters")
+    axes.set_xlim(0, 1.18 * max(before, default=1))
+    _plain(axes)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=9)
+
+
+def _draw_accuracy(axes: Any, report: "Report") -> None:
+    axes.set_title("Held-out accuracy, pruned filters at zero", loc="left")
+    axes.set_ylabel("accuracy, %")
+    name = next((key for key in report.history if key.startswith("val_") and "acc" in key), None)
+    if name:
+        values = [100 * value for value in report.history[name]]
+        axes.plot(_epochs(values), values, color=AFTER, marker="o", markersize=3, label="epoch end")
+    for row, style in zip((report.rows[0], report.rows[-1]), ("--", ":"), strict=True):
+        if row.accuracy is not None:
+            label = f"{row.name}, {100 * row.accuracy:.2f} %"
+            axes.axhline(100 * row.accuracy, color=GREY, linestyle=style, linewidth=1, label=label)
+    _shade_prune_phases(axes, report.history)
+    _plain(axes)
+    axes.legend(loc="lower right", fontsize=8)
+
+
+def _draw_pruned(axes: Any, history: dict[str, list[float]]) -> None:
+    axes.set_title("Pruned filters", loc="left")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("filters")
+    values = history.get("pruned_filters", [])
+    axes.step(_epochs(values), values, where="mid", color=PRUNED)
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(0.5, max(len(values), 1) + 0.5)
+    _shade_prune_phases(axes, history)
+    _plain(axes)
+
+
+def _shade_prune_phases(axes: Any, history: dict[str, list[float]]) -> None:
+    label = "prune phase"
+    for epoch, phase in enumerate(history.get("phase", []), start=1):
+        if phase == PRUNE_PHASE:
+            axes.axvspan(epoch - 0.5, epoch + 0.5, color=SHADE, zorder=0, linewidth=0, label=label)
+            label = "_again"  # one legend entry for all of them
+
+
+def _epochs(values: list[float]) -> range:
+    return range(1, len(values) + 1)
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(axis="x" if axes.get_xlabel() == "filters" else "y", color="#e4e8ee", linewidth=0.8)
+    axes.set_axisbelow(True)

@@ -1,0 +1,75 @@
+"""`fit` with a learning rate that falls: what every stage of the chain trains with."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from sft_keras import flavors
+from sft_keras.errors import UnsupportedError
+
+
+def fit(
+    model: Any,
+    train: Any,
+    val: Any,
+    epochs: int,
+    *,
+    callbacks: Sequence[Any] = (),
+    verbose: int | str = "auto",
+) -> dict[str, list[float]]:
+    """Trains a compiled model of either Keras.
+
+    The learning rate falls from the optimizer's own to zero along half a cosine, and is put back
+    afterwards; an optimizer with a schedule keeps to that.
+
+    Args:
+        model: a compiled model of Keras 3 or tf_keras.
+        train: training data, whatever `fit` takes; arrays as a tuple `(x, y)`.
+        val: held-out data, the same.
+        epochs: how often `train` is gone through.
+        callbacks: more callbacks for `fit`.
+        verbose: as for `fit`.
+
+    Returns:
+        What the epochs logged, by name, one number an epoch.
+
+    Raises:
+        UnsupportedError: the model is not compiled.
+
+    Example:
+        >>> history = training.fit(model, digits.train, digits.val, epochs=15)
+        >>> history["val_accuracy"][-1]
+        0.991
+    """
+    require_compiled(model)
+    start = model.optimizer.get_config()["learning_rate"]
+    has_schedule = isinstance(start, dict)  # serialized
+    if not has_schedule:
+        half_cosine = flavors.library(model).callbacks.LearningRateScheduler(
+            lambda epoch: start * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        )
+        callbacks = [half_cosine, *callbacks]
+    data = train if isinstance(train, tuple) else (train,)
+    history = model.fit(
+        *data,
+        validation_data=val,
+        epochs=epochs,
+        callbacks=[*callbacks],
+        shuffle=isinstance(train, tuple),  # other data is in the order it should be in
+        verbose=verbose,
+    )
+    if not has_schedule:
+        model.optimizer.learning_rate = start
+    return history.history
+
+
+def require_compiled(model: Any) -> None:
+    """Refuses a model that has no loss and optimizer to train with.
+
+    Raises:
+        UnsupportedError: `compile` was not called.
+    """
+    if not flavors.is_compiled(model):
+        raise UnsupportedError(
+            f"Model '{model.name}' has no loss and optimizer; call its compile() first."
+        )
