@@ -1,0 +1,61 @@
+"""Fixtures that all tests share: both Kerases, random weights, random masks."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import keras
+import numpy as np
+import pytest
+import tf_keras
+
+from sft_keras import flavors
+
+FLAVORS = {"keras": keras, "tf_keras": tf_keras}
+
+
+@pytest.fixture(params=FLAVORS)
+def flavor(request):
+    """The module `keras` or `tf_keras`, seeded and with fresh layer names."""
+    library = FLAVORS[request.param]
+    library.backend.clear_session()
+    library.utils.set_random_seed(0)
+    return library
+
+
+@pytest.fixture(scope="session")
+def randomize():
+    """A function that fills all weights of a model with random values, none of them zero."""
+
+    def fill(model, seed=0):
+        rng = np.random.default_rng(seed)
+        for variable in flavors.weights(model):
+            old = flavors.to_numpy(variable)
+            if np.issubdtype(old.dtype, np.integer):
+                continue
+            fan_in = np.prod(old.shape[:-1]) if old.ndim > 1 else 1
+            new = rng.standard_normal(old.shape) / np.sqrt(fan_in)
+            if "variance" in variable.name:
+                new = rng.uniform(0.5, 2.0, old.shape)
+            variable.assign(new.astype(old.dtype))
+        return model
+
+    return fill
+
+
+@pytest.fixture(scope="session")
+def random_mask():
+    """A function that masks a random part of the prunable classes, at least one where it can."""
+
+    def choose(groups, seed=0, ratio=0.5):
+        rng = np.random.default_rng(seed)
+        order = rng.permutation(np.flatnonzero(groups.prunable))
+        mask = np.zeros(groups.count, bool)
+        for number in order[: max(1, round(ratio * len(order)))]:
+            mask[number] = True
+            if any(mask[classes].all() for _, classes in groups.producers):
+                mask[number] = False
+        return mask
+
+    return choose
