@@ -1,0 +1,32 @@
+# Two commands for a new user: `make demo` and `make test`. Both set up .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+SOURCES := sft_keras tests examples benchmarks
+
+.PHONY: demo test test-slow lint clean
+
+demo: $(READY)
+	$(BIN)/sft-keras compress --dataset=digits --output_dir=sft-out --overwrite
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy sft_keras
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[runtimes,dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) sft-out
