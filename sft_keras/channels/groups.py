@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from sft_keras.channels import rules as _rules  # noqa: F401  (registers the rules)
 from sft_keras.channels.tensor import FIXED
-from sft_keras.channels.trace import Fold, Slices, Trace, trace
+from sft_keras.channels.trace import Fold, Slices, Trace, Width, trace
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ChannelGroups:
         found = self.trace.filters.items()
         return [(self.trace.layers[key], self.classes[ids]) for key, ids in found]
 
-    def classes_of(self, slices: Slices | Fold) -> np.ndarray:
+    def classes_of(self, slices: Slices | Fold | Width) -> np.ndarray:
         """The class of each position of a slice's axis, `FIXED` where it is no filter."""
         return np.where(slices.ids == FIXED, FIXED, self.classes[slices.ids])
 

@@ -5,11 +5,13 @@ import numpy as np
 from sft_keras import flavors
 from sft_keras.channels.groups import ChannelGroups
 from sft_keras.channels.tensor import FIXED
-from sft_keras.channels.trace import Fold, Role, Slices
+from sft_keras.channels.trace import Fold, Role, Slices, Width
 from sft_keras.errors import ShrinkError
 
 
-def pruned_positions(groups: ChannelGroups, slices: Slices | Fold, mask: np.ndarray) -> np.ndarray:
+def pruned_positions(
+    groups: ChannelGroups, slices: Slices | Fold | Width, mask: np.ndarray
+) -> np.ndarray:
     """Boolean array along the slice's axis: which positions belong to pruned filters."""
     if not mask.size:
         return np.zeros(slices.ids.shape, bool)

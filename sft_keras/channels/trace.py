@@ -111,7 +111,15 @@ class Trace:
         self.slices.append(Slices(layer, variable, axis, ids, role))
 
     def width(self, layer: Any, key: str, ids: np.ndarray, position: int | None = None):
-        """Notes that `config[key]` (or `config[key][position]`) counts the filters `ids`."""
+        """Notes that `config[key]` (or `config[key][position]`) counts the filters `ids`.
+
+        A number noted before, in another call of the same layer, ties both calls' ids.
+        """
+        for other in self.widths:
+            if other.layer is layer and (other.key, other.position) == (key, position):
+                reason = f"layer '{layer.name}' is shared and also shapes channels that cannot go"
+                self.unite(other.ids, ids, reason)
+                return
         self.widths.append(Width(layer, key, ids, position))
 
     def fold(self, layer, kernel, axis: int, output_axis: int, ids, dead, exact: bool) -> None:

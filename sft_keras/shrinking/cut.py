@@ -25,8 +25,8 @@ class Cuts:
                 self._kept.setdefault(id(slices.variable), {})[slices.axis] = kept
         self._widths: dict[int, list] = {}
         for width in groups.trace.widths:
-            alive = width.ids[~mask[groups.classes[width.ids]]]
-            self._widths.setdefault(id(width.layer), []).append((width, len(alive)))
+            count = np.count_nonzero(~pruned_positions(groups, width, mask))
+            self._widths.setdefault(id(width.layer), []).append((width, count))
         self._bias_shifts = _bias_shifts(groups, mask)
 
     def config(self, layer: Any) -> dict:
