@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
@@ -22,12 +23,19 @@ class Filters:
 
     Attributes:
         weights: float array (filters, elements), one row a filter.
-        scale: float array (filters,), |γ|/√(σ²+ε) of the BatchNormalization behind, else ones.
+        gamma: float array (filters,), |γ| of the BatchNormalization behind, else None.
+        beta: float array (filters,), its β, else None.
+        scale: float array (filters,), its |γ|/√(σ²+ε), else ones.
+        read: float array (filters,), L2 norm of the weights with which the next layers read each
+            filter, their own BatchNormalization folded in; ones where nothing reads it.
         rng: NumPy random generator, the same for the whole training.
     """
 
     weights: np.ndarray
+    gamma: np.ndarray | None
+    beta: np.ndarray | None
     scale: np.ndarray
+    read: np.ndarray
     rng: np.random.Generator
 
 
@@ -49,6 +57,27 @@ def bn_folded(filters: Filters) -> np.ndarray:
     return filters.scale * l1(filters)
 
 
+def contribution(filters: Filters) -> np.ndarray:
+    """How much a filter moves what the next layers compute: its activity times how it is read.
+
+    Behind a BatchNormalization a filter's output is near N(β, γ²); its activity is the standard
+    deviation of the ReLU of that, in closed form. Elsewhere it is the filter's root mean square.
+    """
+    if filters.gamma is None or filters.beta is None:
+        return l2(filters) * filters.read
+    return _relu_deviation(filters.beta, filters.gamma) * filters.read
+
+
+def _relu_deviation(mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Standard deviation of max(0, z) for normally distributed z."""
+    deviation = np.maximum(deviation, 1e-12)
+    density = deviation * stats.norm.pdf(mean / deviation)
+    positive = stats.norm.cdf(mean / deviation)
+    first = mean * positive + density
+    second = (mean**2 + deviation**2) * positive + mean * density
+    return np.sqrt(np.maximum(second - first**2, 0))
+
+
 def geometric_median(filters: Filters) -> np.ndarray:
     """Sum of distances to the layer's other filters (FPGM, He et al., CVPR 2019)."""
     squares = np.square(filters.weights).sum(axis=1)
@@ -61,7 +90,7 @@ def random(filters: Filters) -> np.ndarray:
     return filters.rng.random(len(filters.weights))
 
 
-_BY_NAME = {f.__name__: f for f in (l1, l2, bn_folded, geometric_median, random)}
+_BY_NAME = {f.__name__: f for f in (l1, l2, bn_folded, contribution, geometric_median, random)}
 
 
 def get(identifier: str | Criterion) -> Criterion:
@@ -90,35 +119,70 @@ def scores(groups: ChannelGroups, criterion: Criterion, rng: np.random.Generator
         Float array (classes,).
     """
     total = np.zeros(groups.count)
+    read = _read_norms(groups)
     for slices in groups.trace.slices:
         if slices.role is not Role.FILTER:
             continue
         classes = groups.classes_of(slices)
-        of_layer = np.asarray(criterion(_filters(groups, slices, classes, rng)), "float64")
-        mean = of_layer.mean()
         filters = classes != FIXED
+        of_layer = np.asarray(criterion(_filters(groups, slices, read, rng)), "float64")
+        mean = of_layer.mean()
         np.add.at(total, classes[filters], of_layer[filters] / (mean if mean > 0 else 1.0))
     return total
 
 
-def _filters(groups: ChannelGroups, slices: Slices, classes, rng) -> Filters:
+def _filters(groups: ChannelGroups, slices: Slices, read: np.ndarray, rng) -> Filters:
     weights = np.moveaxis(flavors.to_numpy(slices.variable), slices.axis, 0)
-    weights = weights.reshape(len(weights), -1).astype("float64")
-    return Filters(weights, norm_scale(groups, slices.layer, classes), rng)
+    classes = groups.classes_of(slices)
+    norm = _norm_behind(groups, slices.layer)
+    gamma, beta, scale = (_by_class(values, classes) for values in norm) if norm else (None,) * 3
+    return Filters(
+        weights=weights.reshape(len(weights), -1).astype("float64"),
+        gamma=gamma,
+        beta=beta,
+        scale=np.ones(len(weights)) if scale is None else scale,
+        read=_by_class(read, classes),
+        rng=rng,
+    )
 
 
-def norm_scale(groups: ChannelGroups, layer: Any, classes: np.ndarray) -> np.ndarray:
-    """|γ|/√(σ²+ε) behind a layer, for filters of the given classes; ones where no norm follows."""
+def _by_class(values: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Values by class, for each filter; 1 for what is no filter."""
+    return np.where(classes == FIXED, 1.0, values[classes])
+
+
+def _norm_behind(groups: ChannelGroups, layer: Any) -> list[np.ndarray] | None:
+    """By class: |γ|, β and |γ|/√(σ²+ε) behind a layer, the mean where it has several norms."""
     norms = groups.trace.norms.get(id(layer), [])
     if not norms:
-        return np.ones(len(classes))
-    total, count = np.zeros(groups.count), np.zeros(groups.count)
+        return None
+    total, count = np.zeros((3, groups.count)), np.zeros(groups.count)
     for norm in norms:
         variance = flavors.to_numpy(norm.moving_variance).astype("float64")
-        gamma = flavors.to_numpy(norm.gamma) if norm.scale else np.ones_like(variance)
+        gamma = np.abs(flavors.to_numpy(norm.gamma)) if norm.scale else np.ones_like(variance)
+        beta = flavors.to_numpy(norm.beta) if norm.center else np.zeros_like(variance)
         at = groups.channels_of(norm.moving_variance)
         filters = at != FIXED
-        np.add.at(total, at[filters], (np.abs(gamma) / np.sqrt(variance + norm.epsilon))[filters])
+        values = np.stack([gamma, beta, gamma / np.sqrt(variance + norm.epsilon)])
+        np.add.at(total, (slice(None), at[filters]), values[:, filters])
         np.add.at(count, at[filters], 1)
-    known = np.divide(total, count, out=np.ones_like(total), where=count > 0)
-    return np.where(classes == FIXED, 1.0, known[classes])
+    return list(np.divide(total, count, out=np.ones_like(total), where=count > 0))
+
+
+def _read_norms(groups: ChannelGroups) -> np.ndarray:
+    """By class: the L2 norm of the kernels' parts that read it, 1 where nothing does."""
+    squares = np.zeros(groups.count)
+    producing = {id(s.variable): s for s in groups.trace.slices if s.role is Role.FILTER}
+    for reading in groups.trace.slices:
+        writing = producing.get(id(reading.variable))
+        if reading.role is not Role.CUT or writing is None:
+            continue
+        norm = _norm_behind(groups, writing.layer)
+        classes = groups.classes_of(writing)
+        scale = _by_class(norm[2], classes) if norm else np.ones(len(classes))
+        kernel = np.square(flavors.to_numpy(reading.variable).astype("float64"))
+        kernel = np.moveaxis(kernel, (reading.axis, writing.axis), (0, 1))
+        by_pair = kernel.reshape(*kernel.shape[:2], -1).sum(axis=2)
+        at = groups.classes_of(reading)
+        np.add.at(squares, at[at != FIXED], (by_pair @ np.square(scale))[at != FIXED])
+    return np.where(squares > 0, np.sqrt(squares), 1.0)

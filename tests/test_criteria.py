@@ -7,10 +7,12 @@ from sft_keras.channels import channel_groups
 from sft_keras.criteria import Filters
 
 
-def filters(weights, scale=None):
+def filters(weights, scale=None, gamma=None, beta=None, read=None):
     weights = np.asarray(weights, "float64")
-    scale = np.ones(len(weights)) if scale is None else np.asarray(scale)
-    return Filters(weights, scale, np.random.default_rng(0))
+    ones = np.ones(len(weights))
+    scale, read = (ones if x is None else np.asarray(x) for x in (scale, read))
+    gamma, beta = (None if x is None else np.asarray(x, "float64") for x in (gamma, beta))
+    return Filters(weights, gamma, beta, scale, read, np.random.default_rng(0))
 
 
 def test_l1_and_l2_are_means_over_the_filter():
@@ -27,6 +29,30 @@ def test_geometric_median_finds_the_filter_amid_the_others():
     scores = criteria.geometric_median(filters([[0.0, 0.0], [5.0, 5.0], [9.0, 9.0]]))
     assert np.argmin(scores) == 1
     assert scores[0] == pytest.approx(np.sqrt(50) + np.sqrt(162))
+
+
+def test_contribution_is_the_deviation_behind_a_relu_times_how_it_is_read():
+    gamma, beta, read = [1.0, 0.5, 1.0], [0.3, -0.2, -9.0], [1.0, 2.0, 5.0]
+    got = criteria.contribution(filters(np.ones((3, 1)), gamma=gamma, beta=beta, read=read))
+    draws = np.random.default_rng(1).normal(size=(400_000, 3)) * gamma + beta
+    assert got == pytest.approx(np.maximum(draws, 0).std(axis=0) * read, abs=5e-3)
+
+
+def test_contribution_without_normalization_is_the_norm_times_how_it_is_read():
+    got = criteria.contribution(filters([[3.0, -4.0], [1.0, 1.0]], read=[2.0, 3.0]))
+    assert got == pytest.approx([2 * np.sqrt(12.5), 3.0])
+
+
+def test_contribution_reads_the_next_layers_kernels(flavor):
+    image = flavor.Input((4, 4, 1))
+    x = flavor.layers.Conv2D(2, 1, use_bias=False, kernel_initializer="ones")(image)
+    next_kernel = np.array([[3.0], [1.0]]).reshape(1, 1, 2, 1)
+    x = flavor.layers.Conv2D(1, 1, use_bias=False, name="next")(x)
+    model = flavor.Model(image, flavor.layers.Dense(1)(flavor.layers.Flatten()(x)))
+    model.get_layer("next").set_weights([next_kernel])
+    groups = channel_groups(model)
+    got = criteria.scores(groups, criteria.contribution, None)[groups.groups[0].classes]
+    assert got[0] / got[1] == pytest.approx(3.0)
 
 
 def test_random_draws_from_the_given_generator():
