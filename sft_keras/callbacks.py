@@ -57,7 +57,8 @@ class SoftFilterPrune(_BothKerases):
             of `criteria.Filters`.
         schedule: how the ratio grows over the soft epochs: `"polynomial"`, `"constant"`,
             `"asymptotic"`, or a `schedules.RatioSchedule`.
-        soft_share: share of the epochs in cycles, 0 to 1; the rest is the final phase.
+        soft_share: share of the epochs in cycles, 0 to 1; the rest is the final phase. At 0 the
+            filters are pruned at once, before the first epoch.
         prune_epochs: length of each prune phase.
         fine_tune_epochs: length of each fine-tune phase.
         decay: what softened filters are multiplied by, 0 to 1.
@@ -163,7 +164,7 @@ class SoftFilterPrune(_BothKerases):
         self.model.make_train_function(force=True)
 
     def _make_plan(self, epochs: int) -> PhasePlan:
-        soft = min(epochs, max(1, round(self.soft_share * epochs)))
+        soft = max(1, round(self.soft_share * epochs)) if self.soft_share else 0
         return PhasePlan(soft, self.prune_epochs, self.fine_tune_epochs)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:

@@ -344,3 +344,12 @@ def test_import_loads_neither_tfmot_nor_tflite():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert sft_keras.SoftFilterPrune is SoftFilterPrune
+
+
+def test_soft_share_zero_prunes_at_once(flavor):
+    model, (x, y) = conv_net(flavor), data()
+    history = model.fit(
+        x, y, epochs=3, verbose=0, callbacks=[SoftFilterPrune(soft_share=0)]
+    ).history
+    assert history["phase"] == [2, 2, 2]
+    assert history["pruned_filters"] == [7, 7, 7]
