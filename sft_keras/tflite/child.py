@@ -15,8 +15,8 @@ from pathlib import Path
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 STDERR_LINES = 8
-# What the C++ logging of TensorFlow writes for information and warnings.
-LOG_NOISE = re.compile(r"^(WARNING|INFO|[IW]\d{4} |\d{4}-\d\d-\d\d.*: [IW] )")
+# Information and warnings of TensorFlow's C++, its error where no GPU is, a traceback's frames.
+NOISE = re.compile(r"^(WARNING|INFO|[IW]\d{4} |\d{4}-\d\d-\d\d.*: [IW] |Traceback| )|cuInit")
 
 
 class ChildError(Exception):
@@ -62,6 +62,7 @@ def _environment() -> dict[str, str]:
     environment.pop("TF_USE_LEGACY_KERAS", None)
     environment["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU would only cost seconds
     environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    environment["PYTHONWARNINGS"] = "ignore"
     return environment
 
 
@@ -73,5 +74,5 @@ def _how_it_ended(returncode: int) -> str:
 
 def _end_of(stderr: bytes | None) -> str:
     lines = (stderr or b"").decode(errors="replace").splitlines()
-    telling = [line.strip() for line in lines if line.strip() and not LOG_NOISE.match(line)]
+    telling = [line.strip() for line in lines if line.strip() and not NOISE.search(line)]
     return f": {' | '.join(telling[-STDERR_LINES:])}" if telling else ""

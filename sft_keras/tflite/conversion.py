@@ -100,9 +100,7 @@ def _require_convertible(model: Any, dtype: str) -> None:
 
 
 def _slots(model: Any) -> list[Slot]:
-    calls = [call for call in flavors.calls(model) if flavors.is_input_layer(call.layer)]
-    name_of = {id(call.outputs[0]): call.layer.name for call in calls}
-    return [Slot(name_of[id(t)], tuple(t.shape[1:])) for t in flavors.inputs(model)]
+    return [Slot(flavors.producer(t).name, tuple(t.shape[1:])) for t in flavors.inputs(model)]
 
 
 def _collect(model: Any, data: Any) -> list[np.ndarray]:

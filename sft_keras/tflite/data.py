@@ -117,12 +117,9 @@ def _array(value: Any, slot: Slot) -> np.ndarray:
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise DataError(f"The data for input '{slot.name}' has dtype {array.dtype}; give numbers.")
-    if array.ndim == len(slot.shape) and slot.shape[-1:] == (1,):
-        array = array[..., np.newaxis]  # as `fit` does
-    fits = array.ndim == len(slot.shape) + 1 and all(
-        want in (None, got) for want, got in zip(slot.shape, array.shape[1:], strict=True)
-    )
-    if not fits:
+    if _fits((*array.shape, 1), slot.shape):
+        array = array[..., np.newaxis]  # as `fit` does with images of one channel
+    if not _fits(array.shape, slot.shape):
         raise DataError(
             f"The data for input '{slot.name}' has shape {array.shape}, the model takes "
             f"{('batch', *slot.shape)}; reshape or batch it."
@@ -130,6 +127,14 @@ def _array(value: Any, slot: Slot) -> np.ndarray:
     if not np.isfinite(array).all():
         raise DataError(f"NaN or infinity in the data for input '{slot.name}'; clean the data.")
     return array
+
+
+def _fits(shape: Sequence[int], want: Sequence[int | None]) -> bool:
+    """Whether an array of this shape is a batch of what is wanted."""
+    sizes = shape[1:]
+    return len(sizes) == len(want) and all(
+        w in (None, size) for w, size in zip(want, sizes, strict=True)
+    )
 
 
 def _labels(y: Any) -> np.ndarray | None:

@@ -2,11 +2,12 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
+from keras import tree
 
 from sft_keras import flavors
 
@@ -57,7 +58,8 @@ def trace(model: Any) -> Trace:
         ['image']
     """
     ins, outs = flavors.inputs(model), flavors.outputs(model)
-    in_names, out_names = (_readable(_layer_names(model, tensors)) for tensors in (ins, outs))
+    in_names = _readable(flavors.producer(tensor).name for tensor in ins)
+    out_names = _readable(flavors.producer(tensor).name for tensor in outs)
     specs = [
         tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name)
         for tensor, name in zip(ins, in_names, strict=True)
@@ -71,18 +73,15 @@ def trace(model: Any) -> Trace:
 
 def _serve(model: Any, out_names: Sequence[str]) -> Callable:
     def serve(*inputs):
-        outputs = model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
-        return dict(zip(out_names, tf.nest.flatten(outputs), strict=True))
+        value_of = dict(zip(map(id, flavors.inputs(model)), inputs, strict=True))
+        structure = flavors.input_structure(model)
+        outputs = model(tree.map_structure(lambda t: value_of[id(t)], structure), training=False)
+        return dict(zip(out_names, tree.flatten(outputs), strict=True))
 
     return serve
 
 
-def _layer_names(model: Any, tensors: Sequence) -> list[str]:
-    layer_of = {id(out): call.layer for call in flavors.calls(model) for out in call.outputs}
-    return [layer_of[id(tensor)].name for tensor in tensors]
-
-
-def _readable(names: Sequence[str]) -> list[str]:
+def _readable(names: Iterable[str]) -> list[str]:
     """Names as a signature may have them: identifiers, each once, without TFMOT's prefix."""
     result: list[str] = []
     for name in names:

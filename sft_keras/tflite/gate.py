@@ -14,8 +14,12 @@ from sft_keras.tflite import schema, targets
 from sft_keras.tflite.lite_model import LiteModel
 
 # XNNPACK refuses a file with input scale * weight scale / output scale at or above this. Located
-# on ai-edge-litert 2.3 by patching one output scale: 255.9 loads, 256.1 does not, alike for these.
+# on ai-edge-litert 2.3 by patching output scales: these four operators load at 255 and are refused
+# at 256.1; ADD, SUB, MUL and MEAN load at any ratio.
 XNNPACK_RATIO_LIMIT = 256.0
+# Reference kernels and TFLite Micro need scale * 2**26 > 1; located alike, on all three runtimes.
+SOFTMAX_SCALE = 2.0**-26
+EMPTY_SCALE = 1e-8  # the converter widens an empty range to some 1e-6, which is 4e-9 a step
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
@@ -109,15 +113,37 @@ def has_signature(file: schema.File) -> Iterator[str]:
         yield "The file has no signature: convert with sft_keras.convert, which writes one."
 
 
+def seen_inputs(file: schema.File) -> Iterator[str]:
+    """Inputs whose range is empty, because the model that was converted never saw data."""
+    for tensor in file.subgraphs[0].inputs:
+        if tensor.scales.size and tensor.scales.max() <= EMPTY_SCALE:
+            yield (
+                f"Input '{tensor.name}' has an empty range: call fit() on the quantized model, or "
+                "give representative_data= that is not all zero."
+            )
+
+
 def living_layers(file: schema.File) -> Iterator[str]:
-    """Layers whose weights are all zero, on which TFLite Micro aborts the process."""
+    """Layers whose weights are all zero, so that nothing of the input gets through them."""
     for operator in file.operators:
         weights = _weights(operator)
         if weights is not None and weights.data is not None and not weights.data.any():
             yield (
-                f"{operator} has only zero weights, which aborts TFLite Micro: keep at least one "
+                f"{operator} has only zero weights, so its outputs are constant: keep at least one "
                 "filter of that layer, or remove the layer."
             )
+
+
+def visible_softmax(file: schema.File) -> Iterator[str]:
+    """Softmax on inputs of almost no range, on which reference kernels abort the process."""
+    for operator in file.operators:
+        if operator.name == "SOFTMAX" and operator.inputs[0].scales.size:
+            scale = operator.inputs[0].scales.max()
+            if scale <= SOFTMAX_SCALE:
+                yield (
+                    f"{operator} has an input scale of {scale:.1e}, which aborts TFLite Micro: the "
+                    "layers before it give zero only, so train on, or prune less."
+                )
 
 
 def moderate_scales(file: schema.File) -> Iterator[str]:
@@ -147,7 +173,9 @@ CHECKS: dict[str, tuple[Callable[[schema.File], Iterator[str]], ...]] = {
         micro_operators,
         static_shapes,
         has_signature,
+        seen_inputs,
         living_layers,
+        visible_softmax,
         moderate_scales,
     ),
     "float32": (builtin_operators, static_shapes, has_signature),

@@ -16,8 +16,7 @@ class TensorDetails:
     """An input or output of a `.tflite` file.
 
     Attributes:
-        name: its name in the file's signature, which is the Keras layer's; the tensor's own name
-            where the file has no signature.
+        name: its name in the file's signature, which is the Keras layer's.
         shape: sizes of the axes, batch axis first, -1 where the size is only known at run time.
         dtype: `"int8"`, `"float32"`, …
         scale: real value of one step; None for a float tensor.
@@ -105,12 +104,12 @@ class LiteModel:
     @functools.cached_property
     def inputs(self) -> tuple[TensorDetails, ...]:
         """The inputs, in the order the file has them."""
-        return self._details("inputs")
+        return tuple(map(_tensor_details, self.file.subgraphs[0].inputs))
 
     @functools.cached_property
     def outputs(self) -> tuple[TensorDetails, ...]:
         """The outputs, in the order the file has them."""
-        return self._details("outputs")
+        return tuple(map(_tensor_details, self.file.subgraphs[0].outputs))
 
     def quantize_input(self, x: np.ndarray, index: int = 0) -> np.ndarray:
         """Real values as the file's input takes them.
@@ -184,18 +183,11 @@ class LiteModel:
             ) from error
         return cls(content, f"'{path}'")
 
-    def _details(self, side: str) -> tuple[TensorDetails, ...]:
-        names: dict[int, str] = {}
-        for signature in self.file.signatures[:1]:
-            names = {index: name for name, index in getattr(signature, side).items()}
-        tensors = getattr(self.file.subgraphs[0], side)
-        return tuple(_tensor_details(t, names.get(t.index, t.name)) for t in tensors)
 
-
-def _tensor_details(tensor: schema.Tensor, name: str) -> TensorDetails:
+def _tensor_details(tensor: schema.Tensor) -> TensorDetails:
     quantized = tensor.scales.size == 1 and not tensor.dtype.startswith("float")
     return TensorDetails(
-        name=name,
+        name=tensor.name,
         shape=tensor.shape,
         dtype=tensor.dtype,
         scale=float(tensor.scales[0]) if quantized else None,

@@ -4,6 +4,7 @@ The flatbuffer is decoded with the published schema (PyPI package `tflite`); eve
 package works on the plain records of this module.
 """
 
+import collections
 import dataclasses
 import functools
 import struct
@@ -26,7 +27,8 @@ class Tensor:
 
     Attributes:
         index: its place in the subgraph.
-        name: as the converter wrote it; holds the names of the Keras layers it came from.
+        name: as the converter wrote it, which holds the names of the Keras layers it came from;
+            for a model's input or output its name in the signature.
         shape: sizes of the axes, -1 where the size is only known when the model runs.
         dtype: `"int8"`, `"float32"`, …
         scales: float32 array, one a tensor or one a channel; empty when not quantized.
@@ -74,6 +76,7 @@ class Signature:
     """The names under which a caller finds a subgraph's inputs and outputs, by tensor index."""
 
     key: str
+    subgraph: int
     inputs: dict[str, int]
     outputs: dict[str, int]
 
@@ -150,15 +153,18 @@ def reorder_io(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) ->
 def _file(model: tflite.Model) -> File:
     codes = [_operator_code(model.OperatorCodes(i)) for i in range(model.OperatorCodesLength())]
     buffers = [_array(model.Buffers(i).DataAsNumpy()) for i in range(model.BuffersLength())]
-    subgraphs = (model.Subgraphs(i) for i in range(model.SubgraphsLength()))
-    signatures = (model.SignatureDefs(i) for i in range(model.SignatureDefsLength()))
-    file = File(
-        tuple(_subgraph(graph, codes, buffers) for graph in subgraphs),
-        tuple(_signature(signature) for signature in signatures),
+    signatures = [_signature(model.SignatureDefs(i)) for i in range(model.SignatureDefsLength())]
+    names: dict[int, dict[int, str]] = collections.defaultdict(dict)
+    for signature in signatures:
+        for name, index in (signature.inputs | signature.outputs).items():
+            names[signature.subgraph][index] = name
+    subgraphs = tuple(
+        _subgraph(model.Subgraphs(i), codes, buffers, names[i])
+        for i in range(model.SubgraphsLength())
     )
-    if not file.subgraphs:
+    if not subgraphs:
         raise ValueError("no subgraph in it")
-    return file
+    return File(subgraphs, tuple(signatures))
 
 
 def _operator_code(code: tflite.OperatorCode) -> tuple[str, int]:
@@ -175,8 +181,10 @@ def _builtin_names() -> dict[int, str]:
     return {code: name for name, code in names.items() if not name.startswith("_")}
 
 
-def _subgraph(graph: tflite.SubGraph, codes: list, buffers: list) -> Subgraph:
-    tensors = tuple(_tensor(i, graph.Tensors(i), buffers) for i in range(graph.TensorsLength()))
+def _subgraph(graph: tflite.SubGraph, codes: list, buffers: list, names: dict) -> Subgraph:
+    tensors = tuple(
+        _tensor(i, graph.Tensors(i), buffers, names.get(i)) for i in range(graph.TensorsLength())
+    )
 
     def at(indices) -> tuple[Tensor, ...]:
         return tuple(tensors[i] for i in _array(indices) if i != -1)
@@ -193,7 +201,7 @@ def _subgraph(graph: tflite.SubGraph, codes: list, buffers: list) -> Subgraph:
     )
 
 
-def _tensor(index: int, tensor: tflite.Tensor, buffers: list) -> Tensor:
+def _tensor(index: int, tensor: tflite.Tensor, buffers: list, name: str | None) -> Tensor:
     shape = tensor.ShapeAsNumpy()
     # Only a tensor with an unknown size has a second shape, with -1 at that axis.
     if tensor.ShapeSignatureLength():
@@ -204,7 +212,7 @@ def _tensor(index: int, tensor: tflite.Tensor, buffers: list) -> Tensor:
     data = buffers[tensor.Buffer()]
     return Tensor(
         index,
-        _text(tensor.Name()),
+        name or _text(tensor.Name()),
         tuple(int(size) for size in _array(shape)),
         DTYPES.get(tensor.Type(), f"type {tensor.Type()}"),
         scales,
@@ -220,6 +228,7 @@ def _signature(signature: tflite.SignatureDef) -> Signature:
 
     return Signature(
         _text(signature.SignatureKey()),
+        signature.SubgraphIndex(),
         names(signature.Inputs, signature.InputsLength()),
         names(signature.Outputs, signature.OutputsLength()),
     )

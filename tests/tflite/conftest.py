@@ -1,0 +1,62 @@
+"""Tiny models and the files they give; one conversion costs some ten seconds, so few are made."""
+
+import numpy as np
+import pytest
+import tensorflow_model_optimization as tfmot
+import tf_keras
+import tflite
+from tflite_mutations import narrow_softmax
+
+from sft_keras import tflite as sft_tflite
+from sft_keras.tflite import LiteModel
+
+
+def conv_net(library, name="net"):
+    layers = library.layers
+    image = library.Input((8, 8, 1), name="image")
+    x = layers.Conv2D(4, 3, padding="same", name="first")(image)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.Conv2D(6, 1, activation="relu", name="pointwise")(x)
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return library.Model(image, layers.Dense(3, activation="softmax", name="head")(x), name=name)
+
+
+@pytest.fixture(scope="session")
+def samples():
+    """Inputs (64, 8, 8, 1) and labels 0 to 2."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(64, 8, 8, 1)).astype("float32"), rng.integers(0, 3, 64)
+
+
+@pytest.fixture(scope="session")
+def qat_model(samples):
+    tf_keras.utils.set_random_seed(0)
+    model = tfmot.quantization.keras.quantize_model(conv_net(tf_keras))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(*samples, epochs=1, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def qat_lite(qat_model):
+    return sft_tflite.convert(qat_model)
+
+
+@pytest.fixture
+def mutate(qat_lite):
+    """A function: give it a change to the flatbuffer of `qat_lite`, get the changed `LiteModel`."""
+
+    def changed(change):
+        content = bytearray(qat_lite.content)
+        change(tflite.Model.GetRootAs(content, 0))
+        return LiteModel(bytes(content))
+
+    return changed
+
+
+@pytest.fixture
+def aborting(mutate):
+    """`qat_lite` with a softmax that sees almost no range: TFLite Micro aborts on it."""
+    return mutate(narrow_softmax)

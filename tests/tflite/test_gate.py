@@ -1,0 +1,127 @@
+"""Each finding is provoked by one change to the bytes of a file that passes."""
+
+import numpy as np
+import pytest
+import tflite
+from tflite_mutations import forget_signatures, output_scale, set_operator, set_type, tensor_of
+
+from sft_keras.errors import GateError, UnsupportedError
+from sft_keras.tflite import gate, targets
+
+
+def test_a_sound_file_passes(qat_lite):
+    assert gate.findings(qat_lite) == []
+    gate.check(qat_lite)
+
+
+def test_a_float_island_is_named(mutate):
+    lite = mutate(lambda m: set_type(tensor_of(m, 0, "Outputs", 0), tflite.TensorType.FLOAT32))
+    found = gate.findings(lite)
+    assert len(found) == 2  # the layer that writes it and the one that reads it
+    assert all("float32" in finding for finding in found)
+    assert "first" in found[0]
+    assert "depthwise" in found[1]
+    with pytest.raises(GateError, match=r"(?s)first.*depthwise"):
+        gate.check(lite)
+
+
+def test_float_io_is_named(mutate):
+    lite = mutate(lambda m: set_type(tensor_of(m, 0, "Inputs", 0), tflite.TensorType.FLOAT32))
+    assert any(f.startswith("Input 'image' is float32") for f in gate.findings(lite))
+    lite = mutate(lambda m: set_type(tensor_of(m, 5, "Outputs", 0), tflite.TensorType.UINT8))
+    assert [f.partition(":")[0] for f in gate.findings(lite)] == ["Output 'head' is uint8"]
+
+
+def test_an_operator_that_microcontrollers_lack_is_named(mutate):
+    lite = mutate(lambda m: set_operator(m, 3, tflite.BuiltinOperator.GELU))
+    (finding,) = gate.findings(lite)
+    assert "GELU" in finding
+    assert "pool" in finding
+    assert gate.findings(lite, "float32") == []  # phones have it
+
+
+def test_a_custom_operator_is_named(mutate):
+    lite = mutate(lambda m: set_operator(m, 3, tflite.BuiltinOperator.CUSTOM))
+    for dtype in gate.CHECKS:
+        (finding,) = gate.findings(lite, dtype)
+        assert "CUSTOM:" in finding
+        assert "pool" in finding
+
+
+def test_a_dynamic_shape_is_named(mutate):
+    def forget_batch(model):
+        shape = tensor_of(model, 0, "Inputs", 0)
+        view = (
+            shape.ShapeSignatureAsNumpy() if shape.ShapeSignatureLength() else shape.ShapeAsNumpy()
+        )
+        view[0] = -1
+
+    (finding,) = gate.findings(mutate(forget_batch))
+    assert "'image' has the dynamic shape [-1, 8, 8, 1]" in finding
+
+
+def test_a_missing_signature_is_noticed(mutate):
+    (finding,) = gate.findings(mutate(forget_signatures))
+    assert "no signature" in finding
+
+
+def test_a_dead_layer_is_named(mutate):
+    def kill(model):
+        model.Buffers(tensor_of(model, 0, "Inputs", 1).Buffer()).DataAsNumpy().fill(0)
+
+    (finding,) = gate.findings(mutate(kill))
+    assert "first" in finding
+    assert "only zero weights" in finding
+
+
+def test_a_model_that_never_saw_data_is_named(mutate):
+    def empty(model):
+        tensor_of(model, 0, "Inputs", 0).Quantization().ScaleAsNumpy()[:] = 3.9e-9
+
+    (finding,) = gate.findings(mutate(empty))
+    assert "'image' has an empty range: call fit()" in finding
+
+
+def test_a_softmax_that_aborts_tflite_micro_is_named(aborting):
+    (finding,) = gate.findings(aborting)
+    assert "head" in finding
+    assert "aborts TFLite Micro" in finding
+
+
+@pytest.mark.parametrize("operator", [0, 1, 2, 4])
+def test_a_scale_that_xnnpack_refuses_is_named(mutate, operator):
+    def shrink_output_scale(ratio):
+        def change(model):
+            scales = [
+                tensor_of(model, operator, "Inputs", i).Quantization().ScaleAsNumpy().max()
+                for i in (0, 1)
+            ]
+            output_scale(model, operator)[:] = np.prod(scales) / ratio
+
+        return change
+
+    (finding,) = gate.findings(mutate(shrink_output_scale(257)))
+    assert "= 257" in finding
+    assert gate.findings(mutate(shrink_output_scale(255))) == []
+
+
+def test_all_findings_come_at_once(mutate):
+    def spoil(model):
+        set_type(tensor_of(model, 0, "Inputs", 0), tflite.TensorType.FLOAT32)
+        set_operator(model, 3, tflite.BuiltinOperator.GELU)
+
+    with pytest.raises(GateError) as caught:
+        gate.check(mutate(spoil))
+    assert len(str(caught.value).splitlines()) == 4  # heading, float operator, input, GELU
+
+
+def test_an_unknown_dtype_or_target_is_refused(qat_lite):
+    with pytest.raises(UnsupportedError, match="int8, float32"):
+        gate.check(qat_lite, "int3")
+    with pytest.raises(UnsupportedError, match="tflm"):
+        targets.operators("toaster")
+
+
+def test_the_operator_lists_use_the_names_of_the_schema():
+    assert set(targets.operators("tflm")) <= set(vars(tflite.BuiltinOperator))
+    assert targets.operators("tflm")["PADV2"] == "AddPadV2"
