@@ -241,6 +241,13 @@ def to_numpy(value: Any):
     return keras.ops.convert_to_numpy(value)
 
 
+def to_tensor(value: Any, layer: Any) -> Any:
+    """A NumPy array as a tensor that the functions of `layer`'s Keras take."""
+    if is_tf_keras(layer):
+        return sys.modules["tensorflow"].constant(value)
+    return keras.ops.convert_to_tensor(value)
+
+
 def weights(model: Any) -> list:
     """The variables of a model, layer by layer in the order of the graph."""
     return [w for layer in model.layers for w in layer.weights]
@@ -264,7 +271,9 @@ def with_all_outputs(model: Any) -> Any:
 
 def is_built(optimizer: Any) -> bool:
     """Whether an optimizer has its slot variables."""
-    return optimizer._built if is_tf_keras(optimizer) else optimizer.built  # tf_keras: no public
+    if is_tf_keras(optimizer):
+        return getattr(optimizer, "_built", False)  # no public one; some get it only when built
+    return optimizer.built
 
 
 def attach_penalty(layer: Any, variable: Any, penalty: Callable) -> Callable[[], None]:

@@ -74,7 +74,7 @@ class ChannelGroups:
 
     def classes_of(self, slices: Slices | Fold | Width) -> np.ndarray:
         """The class of each position of a slice's axis, `FIXED` where it is no filter."""
-        return np.where(slices.ids == FIXED, FIXED, self.classes[slices.ids])
+        return np.append(self.classes, FIXED)[slices.ids]  # FIXED, -1, looks up the last
 
     def channels_of(self, variable: Any) -> np.ndarray:
         """The class of each position of a one-dimensional variable."""

@@ -13,10 +13,7 @@ def pruned_positions(
     groups: ChannelGroups, slices: Slices | Fold | Width, mask: np.ndarray
 ) -> np.ndarray:
     """Boolean array along the slice's axis: which positions belong to pruned filters."""
-    if not mask.size:
-        return np.zeros(slices.ids.shape, bool)
-    classes = groups.classes_of(slices)
-    return np.where(classes == FIXED, False, mask[classes])
+    return np.append(mask, False)[groups.classes_of(slices)]  # FIXED, -1, looks up the last
 
 
 def owned(groups: ChannelGroups) -> list[Slices]:

@@ -53,15 +53,24 @@ def register_channel_rule(layer_class: type):
 def rule_for(layer: Any) -> Callable | None:
     """The rule of a layer's exact class, or None; a subclass may compute anything."""
     cls = type(layer)
+    if _is_adapted(layer):
+        return None
     return _CUSTOM.get(cls) or _BUILTIN.get((_kind(cls), cls.__name__))
 
 
 def no_rule_reason(layer: Any) -> str:
     """Why filters that enter `layer` are frozen."""
     name = type(layer).__name__
+    if _is_adapted(layer):
+        return f"enters '{layer.name}' ({name}), whose weights are quantized or have LoRA"
     if name in _MIXING:
         return f"enters '{layer.name}' ({name}), {_MIXING[name]}"
     return f"enters '{layer.name}' ({name}), which has no channel rule"
+
+
+def _is_adapted(layer: Any) -> bool:
+    """Whether a layer of Keras 3 computes its kernel from other variables."""
+    return getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
 
 
 def _kind(cls: type) -> str:

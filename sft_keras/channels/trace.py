@@ -171,7 +171,7 @@ def trace(model: Any) -> Trace:
     calls = list(flavors.calls(model))
     walk = Trace(Counter(id(call.layer) for call in calls))
     for call in calls:
-        results = _apply_rule(walk, call, [walk.tensors[id(x)] for x in call.inputs])
+        results = _apply_rule(walk, call)
         walk.tensors.update(zip(map(id, call.outputs), results, strict=True))
     _freeze_outputs(walk, model)
     return walk
@@ -184,10 +184,13 @@ def _freeze_outputs(walk: Trace, model: Any) -> None:
     walk.frozen += others  # behind, because the first reason is the one shown
 
 
-def _apply_rule(walk: Trace, call: flavors.Call, inputs: list[Channels]) -> Iterable[Channels]:
-    shapes = [tuple(x.shape[1:]) for x in call.outputs]
+def _apply_rule(walk: Trace, call: flavors.Call) -> Iterable[Channels]:
     if flavors.is_input_layer(call.layer):
-        return [fixed(shape) for shape in shapes]
+        return [fixed(tuple(x.shape[1:])) for x in call.outputs]
+    mask = call.kwargs.get("mask")
+    if flavors.is_symbolic(mask):  # which steps of a sequence count, no input of a rule
+        walk.freeze(walk.tensors[id(mask)].ids, f"is the mask of '{call.layer.name}'")
+    inputs = [walk.tensors[id(x)] for x in call.inputs if x is not mask]
     rule = registry.rule_for(call.layer)
     if rule is None:
         return freeze_all(walk, call, inputs, registry.no_rule_reason(call.layer))

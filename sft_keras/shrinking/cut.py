@@ -30,8 +30,9 @@ class Cuts:
         self._bias_shifts = _bias_shifts(groups, mask)
 
     def config(self, layer: Any) -> dict:
-        """The config of `layer` with its new widths."""
+        """The config of `layer` with its new widths, and without anything of this package."""
         config = layer.get_config()
+        config.update(_own_objects_replaced(layer, config))
         for width, count in self._widths.get(id(layer), []):
             if width.position is None:
                 config[width.key] = count
@@ -43,15 +44,28 @@ class Cuts:
 
     def value(self, variable: Any) -> np.ndarray:
         """What stays of a variable of the model, with folded constants added to biases."""
-        value = flavors.to_numpy(variable)
-        value = value + self._bias_shifts.get(id(variable), 0)
-        return self.part(variable, value).astype(value.dtype)
+        return self.exact_value(variable).astype(flavors.to_numpy(variable).dtype)
+
+    def exact_value(self, variable: Any) -> np.ndarray:
+        """The same in float64, before it is rounded to the variable's dtype."""
+        value = flavors.to_numpy(variable).astype("float64")
+        return self.part(variable, value + self._bias_shifts.get(id(variable), 0))
 
     def part(self, variable: Any, value: np.ndarray) -> np.ndarray:
         """What stays of any array shaped like `variable`, such as its momentum."""
         for axis, kept in self._kept.get(id(variable), {}).items():
             value = np.take(value, kept, axis)
         return value
+
+
+def _own_objects_replaced(layer: Any, config: dict) -> dict:
+    """Config entries instead of this package's penalties and masks, which fit the old widths."""
+    values = {name: getattr(layer, name, None) for name in config}
+    return {
+        name: getattr(value, "inner", None)
+        for name, value in values.items()
+        if type(value).__module__.startswith("sft_keras.")
+    }
 
 
 def _bias_shifts(groups: ChannelGroups, mask: np.ndarray) -> dict[int, np.ndarray]:

@@ -7,7 +7,9 @@ from keras import tree
 
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
+from sft_keras.cloning import clone
 from sft_keras.errors import ShrinkError
+from sft_keras.shrinking.cut import Cuts
 
 FLOAT32_TOLERANCE = 1e-5
 FLOAT64_TOLERANCE = 1e-10
@@ -15,13 +17,14 @@ UNKNOWN_SIZE = 64
 BATCH = 2
 
 
-def prove_equal(groups: ChannelGroups, small: Any, mask: np.ndarray) -> float:
+def prove_equal(groups: ChannelGroups, small: Any, mask: np.ndarray, cuts: Cuts) -> float:
     """Compares the masked and the shrunk model on random input.
 
     Args:
         groups: channel groups of the masked model.
         small: the shrunk model.
         mask: boolean array (classes,), true where pruned.
+        cuts: what the shrunk model's weights were made from, for the proof in float64.
 
     Returns:
         The largest difference, relative to the output's scale.
@@ -35,7 +38,8 @@ def prove_equal(groups: ChannelGroups, small: Any, mask: np.ndarray) -> float:
     difference = relative_difference(outputs(masked, inputs), outputs(small, inputs))
     if difference <= FLOAT32_TOLERANCE:
         return difference
-    exact_masked, exact_small = in_float64(masked), in_float64(small)
+    exact_masked = in_float64(masked)
+    exact_small = in_float64(small, [cuts.exact_value(w) for w in flavors.weights(masked)])
     difference = relative_difference(outputs(exact_masked, inputs), outputs(exact_small, inputs))
     if difference <= FLOAT64_TOLERANCE:
         return difference
@@ -81,15 +85,36 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(difference / scale) if scale else float(difference)
 
 
-def in_float64(model: Any) -> Any:
-    """A copy of `model` that computes in float64."""
+def in_float64(model: Any, values: list[np.ndarray] | None = None) -> Any:
+    """A copy of `model` that computes in float64.
 
-    def clone(layer):
-        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+    Args:
+        model: a built Sequential or Functional model of either Keras.
+        values: its weights in the order of `flavors.weights`; defaults to those it has.
 
-    copy = flavors.rebuild(model, clone)
-    copy.set_weights([w.astype("float64") for w in model.get_weights()])
+    Returns:
+        A new model, not compiled.
+    """
+    copy = flavors.rebuild(
+        model, lambda layer: clone(layer, lambda inner: _with_float64(inner.get_config()))
+    )
+    if values is None:
+        values = [flavors.to_numpy(w) for w in flavors.weights(model)]
+    for variable, value in zip(flavors.weights(copy), values, strict=True):
+        variable.assign(value.astype(flavors.to_numpy(variable).dtype))
     return copy
+
+
+def _with_float64(config: Any) -> Any:
+    """A config, and the configs in it, with every floating dtype at float64."""
+    if isinstance(config, dict):
+        return {
+            key: "float64" if key == "dtype" and "float" in str(value) else _with_float64(value)
+            for key, value in config.items()
+        }
+    if isinstance(config, list):
+        return [_with_float64(value) for value in config]
+    return config
 
 
 def _first_difference(groups, masked, small, mask, inputs) -> str:

@@ -8,6 +8,7 @@ from absl import logging
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.mask import read_mask, require_filters_left
+from sft_keras.cloning import clone
 from sft_keras.errors import UnsupportedError
 from sft_keras.shrinking.cut import Cuts
 from sft_keras.shrinking.optimizer import compile_like
@@ -19,7 +20,8 @@ def shrink(model: Any) -> Any:
 
     A filter goes when everything that it owns, in all layers of its channel group, is exactly
     zero: kernel, bias, and γ and β of the normalizations behind. `SoftFilterPrune` leaves a
-    model so. Layer names, dtype policies, compile settings and the optimizer's state stay.
+    model so. Layer names, dtype policies, compile settings and the optimizer's state stay; the
+    penalties and masks of `sft_keras`, if layers were made with any, do not.
 
     Args:
         model: a built Sequential or Functional model of Keras 3 or tf_keras; it is not changed.
@@ -44,10 +46,10 @@ def shrink(model: Any) -> Any:
     if not mask.any():
         logging.warning("No filter of model '%s' is zero: shrink only copies it.", model.name)
     cuts = Cuts(groups, mask)
-    small = flavors.rebuild(model, lambda layer: type(layer).from_config(cuts.config(layer)))
+    small = flavors.rebuild(model, lambda layer: clone(layer, cuts.config))
     for old, new in zip(flavors.weights(model), flavors.weights(small), strict=True):
         new.assign(cuts.value(old))
-    difference = prove_equal(groups, small, mask)
+    difference = prove_equal(groups, small, mask, cuts)
     compile_like(model, small, cuts)
     logging.info(
         "Shrunk '%s' by %d filters; outputs agree to %.1e.", model.name, mask.sum(), difference
@@ -63,7 +65,7 @@ def require_finite(model: Any) -> None:
     """
     for layer in model.layers:
         for weights in layer.get_weights():
-            if weights.dtype.kind == "f" and not np.isfinite(weights).all():
+            if weights.dtype.kind not in "iub" and not np.isfinite(weights.astype("float64")).all():
                 raise UnsupportedError(
                     f"Layer '{layer.name}' has NaN or infinite weights; "
                     "train the model again with a lower learning rate."

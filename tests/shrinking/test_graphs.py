@@ -162,7 +162,7 @@ def dead_branch(k):
 
 def middle_of_another_model(k):
     whole, _ = residual(k)
-    last = [x for x in whole.layers if type(x).__name__ == "Add"][0]
+    last = next(x for x in whole.layers if type(x).__name__ == "Add")
     return k.Model(whole.layers[1].output, last.output), 5
 
 
@@ -189,6 +189,50 @@ def sliced(k):
     x = k.Input(SHAPE)
     y = k.layers.Conv2D(5, 3)(k.layers.Conv2D(6, 3)(x))
     return k.Model(x, k.layers.Conv2D(2, 1)(y[:, 1:, :, :4])), 6
+
+
+def gate_along_another_axis(k):
+    x = k.Input((4,))
+    a = k.layers.Reshape((6, 1))(k.layers.Dense(6)(x))
+    b = k.layers.Reshape((1, 5))(k.layers.Dense(5)(x))
+    y = k.layers.Flatten()(k.layers.Multiply()([a, b]))
+    return k.Model(x, k.layers.Dense(2)(y)), 0
+
+
+def mask_of_an_embedding(k):
+    x = k.Input((7,), dtype="int32")
+    y = k.layers.Embedding(5, 4, mask_zero=True)(x)
+    y = k.layers.Dense(6, activation="sigmoid")(y)
+    return k.Model(x, k.layers.Dense(2)(k.layers.GlobalAveragePooling1D()(y))), 6
+
+
+def mask_as_an_argument(k):
+    x, mask = k.Input((7, 3)), k.Input((7,), dtype="bool")
+    y = k.layers.Conv1D(6, 3, padding="same")(inputs=x)
+    y = k.layers.GlobalAveragePooling1D()(y, mask=mask)
+    return k.Model([x, mask], k.layers.Dense(2)(y)), 6
+
+
+def sequence_layers(k):
+    x = k.Input((7, 4))
+    y = k.layers.Dense(4)(k.layers.Dense(6)(x))
+    y = k.layers.MultiHeadAttention(2, 2)(y, y)
+    y = k.layers.Bidirectional(k.layers.GRU(3))(k.layers.LayerNormalization()(y))
+    return k.Model(x, k.layers.Dense(2)(k.layers.Dense(5)(y))), 11
+
+
+def unregistered_functions(k):
+    def double(x):
+        return x * 2.0
+
+    class Custom(k.layers.Layer):
+        def call(self, x):
+            return double(x)
+
+    x = k.Input(SHAPE)
+    y = k.layers.Conv2D(5, 3, activation=double)(k.layers.Conv2D(6, 3)(x))
+    y = k.layers.Lambda(lambda z: double(z))(k.layers.Activation(double)(y))
+    return k.Model(x, k.Sequential([Custom(), k.layers.Conv2D(2, 1)])(y)), 6
 
 
 GRAPHS = {
@@ -223,6 +267,11 @@ GRAPHS = {
             fixed_batch,
             prunable_before_nested_model,
             sliced,
+            gate_along_another_axis,
+            mask_of_an_embedding,
+            mask_as_an_argument,
+            sequence_layers,
+            unregistered_functions,
         )
     },
 }

@@ -271,8 +271,45 @@ CHAINS = {
             x.Rescaling(2.0, offset=-1.0),
             x.Conv2D(6, 3),
             x.Rescaling(0.5, offset=3.0),
+            x.Rescaling([-1.0], offset=[1.0]),
             x.Conv2D(5, 3),
             *_head2d(x),
+        ],
+    ),
+    "scale_per_channel": (
+        IMAGE,
+        5,
+        lambda x: [
+            x.Rescaling([1.0, 2.0, 3.0], offset=[0.0, 1.0, 2.0]),
+            x.Normalization(mean=[0.0, 1.0, 2.0], variance=[1.0, 2.0, 3.0]),
+            x.Conv2D(5, 3),
+            x.Conv2D(3, 3),
+            x.Normalization(mean=[0.0, 1.0, 2.0], variance=[1.0, 2.0, 3.0]),
+            x.Flatten(),
+            x.Dense(2),
+        ],
+    ),
+    "channels_first": (
+        (3, 10),
+        6,
+        lambda x: [
+            x.Permute((2, 1)),
+            x.Conv1D(6, 3),
+            x.Permute((2, 1)),
+            x.BatchNormalization(axis=1),
+            x.PReLU(shared_axes=[2]),
+            x.GlobalAveragePooling1D(data_format="channels_first", keepdims=True),
+            x.Flatten(data_format="channels_first"),
+            x.Dense(2),
+        ],
+    ),
+    "activation_layers_as_arguments": (
+        IMAGE,
+        11,
+        lambda x: [
+            x.Conv2D(6, 3, activation=x.LeakyReLU()),
+            x.Conv2D(5, 3, activation=x.ReLU(threshold=0.5, negative_slope=0.25)),
+            x.Conv2D(2, 3),
         ],
     ),
     "one_filter_layer": (IMAGE, 6, lambda x: [x.Conv2D(6, 3), x.Conv2D(1, 3), x.Flatten()]),
@@ -290,4 +327,60 @@ def test_shrunk_chain_equals_masked_chain(chain, shrink_and_compare):
     model, prunable = chain
     groups = sft_keras.channel_groups(model)
     assert groups.prunable.sum() == prunable, str(groups)
+    shrink_and_compare(model)
+
+
+ACTIVATIONS = (
+    *("relu", "relu6", "elu", "selu", "gelu", "swish", "tanh", "sigmoid", "hard_sigmoid", "mish"),
+    *("softplus", "softsign", "exponential", "linear", "leaky_relu"),
+)
+
+
+CONSUMERS = ("dense", "pointwise", "valid", "same", "no_bias")
+
+
+@pytest.mark.parametrize(
+    ("name", "consumer"),
+    [*((name, "valid") for name in ACTIVATIONS), *(("softplus", name) for name in CONSUMERS)],
+)
+def test_constant_of_pruned_filter_is_folded_or_freezes(flavor, name, consumer, shrink_and_compare):
+    layers = flavor.layers
+    behind = {
+        "dense": layers.Dense(3),
+        "pointwise": layers.Conv2D(3, 1, strides=2, padding="same"),
+        "valid": layers.Conv2D(3, 3, dilation_rate=2),
+        "same": layers.Conv2D(3, 3, padding="same"),
+        "no_bias": layers.Conv2D(3, 3, use_bias=False),
+    }[consumer]
+    before = layers.Conv2D(6, 3, activation=name)
+    model = flavor.Sequential(
+        [flavor.Input((9, 9, 2)), before, layers.Activation(name), behind, layers.Flatten()]
+    )
+    zero_at_zero = name not in ("sigmoid", "hard_sigmoid", "softplus", "exponential")
+    exact = zero_at_zero or consumer in ("dense", "pointwise", "valid")
+    groups = sft_keras.channel_groups(model)
+    assert groups.prunable.sum() == (6 if exact else 0), str(groups)
+    if not exact:
+        assert f"emits a constant when pruned, which '{behind.name}'" in str(groups)
+    shrink_and_compare(model)
+
+
+def test_channels_first_convolutions(shrink_and_compare):
+    import tf_keras as k  # Keras 3 runs no channels-first convolution on a CPU
+
+    first = {"data_format": "channels_first"}
+    model = k.Sequential(
+        [
+            k.Input((3, 8, 9)),
+            k.layers.Conv2D(6, 3, **first),
+            k.layers.BatchNormalization(axis=1),
+            k.layers.MaxPooling2D(2, **first),
+            k.layers.DepthwiseConv2D(2, **first),
+            k.layers.Conv2D(5, 1, **first),
+            k.layers.ZeroPadding2D(1, **first),
+            k.layers.Flatten(**first),
+            k.layers.Dense(2),
+        ]
+    )
+    assert sft_keras.channel_groups(model).prunable.sum() == 11
     shrink_and_compare(model)

@@ -1,5 +1,6 @@
 """Activations: element-wise functions pass ids on; the rest freezes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,23 +26,24 @@ def activated(walk: Trace, layer: Any, x: Channels) -> Channels:
     function = getattr(layer, "activation", None)
     if function is None:
         return x
-    if rule := _LAYER_RULES.get(type(function).__name__):
-        return rule(walk, function, x)
+    if isinstance(function, _rectifiers(layer)):
+        return mapped(layer, x, function.call)
     name = getattr(function, "__name__", type(function).__name__)
     known = getattr(function, "__module__", "").partition(".")[0] in LIBRARIES
     if not known or name not in ELEMENTWISE:
         walk.freeze(x.ids, f"passes '{layer.name}', whose activation '{name}' is not element-wise")
         return x
-    return mapped(x, function, keeps_zero=name in ("linear", "relu", "relu6"))
+    return mapped(layer, x, function, keeps_zero=name in ("linear", "relu", "relu6"))
 
 
-def mapped(x: Channels, function, keeps_zero: bool = False) -> Channels:
-    """`x` after an element-wise function."""
+def mapped(layer: Any, x: Channels, function: Callable, keeps_zero: bool = False) -> Channels:
+    """`x` after an element-wise function of `layer`."""
     if keeps_zero and not x.dead.any():
         return x
     values, where = np.unique(x.dead, return_inverse=True)
-    image = flavors.to_numpy(function(values.astype("float32").reshape(1, -1))).ravel()
-    return x.with_(dead=image[where].reshape(x.dead.shape).astype("float64"))
+    # In float64, as the proof may have to run in it.
+    image = flavors.to_numpy(function(flavors.to_tensor(values.reshape(1, -1), layer)))
+    return x.with_(dead=np.asarray(image, "float64").ravel()[where].reshape(x.dead.shape))
 
 
 @builtin_rule("Activation")
@@ -53,14 +55,13 @@ def activation(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
 @builtin_rule("ReLU", "LeakyReLU", "ELU")
 def rectifier(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     """The rectifier layers; with a threshold f(0) may differ from 0."""
-    return _rectifier(walk, call.layer, x)
+    # Not the layer itself, which casts to its own dtype.
+    return mapped(call.layer, x, call.layer.call)
 
 
-def _rectifier(walk: Trace, layer: Any, x: Channels) -> Channels:
-    return mapped(x, layer)
-
-
-_LAYER_RULES = dict.fromkeys(("ReLU", "LeakyReLU", "ELU"), _rectifier)
+def _rectifiers(layer: Any) -> tuple[type, ...]:
+    layers = flavors.library(layer).layers
+    return layers.ReLU, layers.LeakyReLU, layers.ELU
 
 
 @builtin_rule("PReLU")

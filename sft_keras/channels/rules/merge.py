@@ -17,6 +17,9 @@ def _merge(walk: Trace, call: flavors.Call, inputs, value: Callable, is_product:
         return freeze_all(walk, call, inputs, reason)
     partners = [x for x in inputs if not _is_broadcast_over_filters(x, inputs)]
     gates = [x for x in inputs if _is_broadcast_over_filters(x, inputs)]
+    if not partners:
+        reason = f"enters '{call.layer.name}', which merges filters along different axes"
+        return freeze_all(walk, call, inputs, reason)
     for gate in gates:
         walk.freeze(gate.ids, f"is broadcast over channels by '{call.layer.name}'")
     first = partners[0]

@@ -5,7 +5,7 @@ import numpy as np
 from sft_keras import flavors
 from sft_keras.channels.registry import builtin_rule, explain
 from sft_keras.channels.tensor import FIXED, Channels
-from sft_keras.channels.trace import Role, Trace
+from sft_keras.channels.trace import Role, Trace, freeze_all
 
 explain(
     "which mixes channels: taking some away, even zeros, changes its statistics",
@@ -21,6 +21,9 @@ explain(
 def batch_normalization(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     """BatchNormalization: with γ and β at zero its channel is exactly zero."""
     layer = call.layer
+    if np.size(layer.axis) > 1 or getattr(layer, "renorm", False):
+        reason = f"enters '{layer.name}' (BatchNormalization), which has several axes or renorm"
+        return freeze_all(walk, call, [x], reason)[0]
     axis = int(np.ravel(layer.axis)[0])
     axis = axis - 1 if axis > 0 else axis
     ids, dead = walk.vector(x, axis, layer)

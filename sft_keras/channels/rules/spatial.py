@@ -66,4 +66,5 @@ def rescaling(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     if np.size(layer.scale) > 1 or np.size(layer.offset) > 1:
         walk.freeze(x.ids, f"enters '{layer.name}' (Rescaling), which has a scale per channel")
         return x
-    return mapped(x, lambda value: value * float(layer.scale) + float(layer.offset))
+    scale, offset = (float(np.ravel(number)[0]) for number in (layer.scale, layer.offset))
+    return mapped(layer, x, lambda value: value * scale + offset)
