@@ -3,7 +3,7 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,12 +11,9 @@ from absl import logging
 
 from sft_keras import flavors
 from sft_keras.errors import ConversionError, UnsupportedError
-from sft_keras.tflite import child, gate, schema
+from sft_keras.tflite import child, export, gate, schema
 from sft_keras.tflite.data import Slot, batches
 from sft_keras.tflite.lite_model import LiteModel
-
-if TYPE_CHECKING:
-    from sft_keras.tflite.export import Trace
 
 CALIBRATION_SAMPLES = 500  # more only costs time: ranges hardly move after some hundred
 DTYPES = tuple(gate.CHECKS)
@@ -60,8 +57,6 @@ def convert(
     """
     _require_convertible(model, dtype)
     samples = None if representative_data is None else _collect(model, representative_data)
-    from sft_keras.tflite import export  # TensorFlow, only when the arguments are sound
-
     trace = export.trace(model)
     if dtype == "int8" and samples is None and not trace.has_fake_quant:
         raise UnsupportedError(
@@ -112,7 +107,7 @@ def _collect(model: Any, data: Any) -> list[np.ndarray]:
 
 
 def _run_converter(
-    trace: "Trace",
+    trace: export.Trace,
     name: str,
     dtype: str,
     samples: list[np.ndarray] | None,
@@ -126,7 +121,6 @@ def _run_converter(
         if dtype == "int8" and samples is not None:
             arguments.append(folder / "samples.npz")
             np.savez(arguments[-1], **dict(zip(trace.inputs, samples, strict=True)))
-        logging.info("Converting model '%s' to %s .tflite in a child process.", name, dtype)
         try:
             child.run("sft_keras.tflite.converter_process", arguments, timeout)
         except child.ChildError as error:

@@ -27,8 +27,7 @@ class Row:
         status: `"runs"`, or why it does not.
         accuracy: share of samples whose label the file names.
         agreement: share of outputs with the reference's argmax.
-        largest_difference: from the reference's outputs, in int8 steps (in the output's unit
-            for a float file).
+        largest_difference: from the reference's outputs, in the table's unit.
         differing: share of output values that differ from the reference's.
     """
 
@@ -49,15 +48,17 @@ class Verification:
         samples: how many samples were run.
         reference: the runtime that the others are compared with; None if none of
             `REFERENCES` ran.
+        unit: what differences are counted in: `"int8 steps"`, or `"float32"` for a float file.
     """
 
     rows: tuple[Row, ...]
     samples: int
     reference: str | None
+    unit: str = "int8 steps"
 
     def __getitem__(self, runtime: str) -> Row:
         """The row of the runtime with this name."""
-        return next(row for row in self.rows if row.runtime == runtime)
+        return {row.runtime: row for row in self.rows}[runtime]
 
     @property
     def tflm_matches_reference(self) -> bool | None:
@@ -74,19 +75,21 @@ class Verification:
         return {
             "samples": self.samples,
             "reference": self.reference,
+            "unit": self.unit,
             "tflm_matches_reference": self.tflm_matches_reference,
             "rows": [dataclasses.asdict(row) for row in self.rows],
         }
 
     def __str__(self) -> str:
-        head = ("runtime", "accuracy", "same argmax", "max steps off", "values off", "")
+        head = ("runtime", "accuracy", "same argmax", "max difference", "values off", "")
         body = [_cells(row) for row in self.rows]
         widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
         lines = [
             "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
             for cells in [head, *body]
         ]
-        note = f"{self.samples} samples; compared with {self.reference or 'nothing'}"
+        against = self.reference or "nothing"
+        note = f"{self.samples} samples; compared with {against}, differences in {self.unit}"
         return "\n".join([*lines, note])
 
 
@@ -114,13 +117,28 @@ def verify(
 
     Example:
         >>> print(sft_keras.verify(lite, (x_val, y_val)))
-        runtime             accuracy  same argmax  max steps off  values off
-        litert              97.78 %   100.00 %     1              0.21 %      runs
+        runtime             accuracy  same argmax  max difference  values off
+        litert              97.78 %   100.00 %     1               0.21 %      runs
         ...
     """
     inputs, labels = _collect(lite, data, limit)
-    outputs: dict[str, list[np.ndarray]] = {}
-    status: dict[str, str] = {}
+    outputs, status = _run_all(lite, inputs, timeout)
+    reference = next((name for name in REFERENCES if name in outputs), None)
+    expected = outputs[reference] if reference else None
+    rows = [
+        _row(name, outputs[name], expected, labels) if name in outputs else Row(name, why)
+        for name, why in status.items()
+    ]
+    first = lite.outputs[0]
+    unit = first.dtype if first.scale is None else f"{first.dtype} steps"
+    return Verification(tuple(rows), len(inputs[0]), reference, unit)
+
+
+def _run_all(
+    lite: LiteModel, inputs: list[np.ndarray], timeout: float
+) -> tuple[dict[str, list[np.ndarray]], dict[str, str]]:
+    """Outputs of the runtimes that work, and the status of all."""
+    outputs, status = {}, {}
     for runtime in runtimes.RUNTIMES:
         if not runtime.available():
             status[runtime.name] = f"not installed ({runtimes.INSTALL})"
@@ -131,13 +149,7 @@ def verify(
             status[runtime.name] = RUNS
         except ChildError as error:
             status[runtime.name] = str(error)
-    reference = next((name for name in REFERENCES if name in outputs), None)
-    expected = outputs[reference] if reference else None
-    rows = [
-        _row(name, outputs[name], expected, labels) if name in outputs else Row(name, why)
-        for name, why in status.items()
-    ]
-    return Verification(tuple(rows), len(inputs[0]), reference)
+    return outputs, status
 
 
 def _collect(
