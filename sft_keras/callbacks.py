@@ -33,12 +33,13 @@ class _BothKerases(keras.callbacks.Callback):
 class SoftFilterPrune(_BothKerases):
     """Prunes whole filters while a model trains, softly first and for good at the end.
 
-    The epochs of `fit` are divided into cycles of a prune phase, which minimizes
-    L = L_ori + λ·Σ_i ‖w_i‖₁ over the filters w_i, and a fine-tune phase, which minimizes L_ori;
-    then comes a final phase on L_ori with a mask that is held. At the end of every epoch before
-    the final phase the weakest filters of each channel group are chosen anew; in prune phases
-    they are softened: multiplied by `decay`, in γ and β where a BatchNormalization follows, else
-    in kernel and bias. They stay trainable and can come back.
+    The first epochs of `fit` are divided into cycles of a prune phase, which minimizes
+    L = L_ori + λ·Σ_i ‖w_i‖₁ over the filters w_i, and a fine-tune phase, which minimizes L_ori.
+    At the end of each prune epoch the weakest filters of every channel group are chosen anew, a
+    few more each time, and softened: multiplied by `decay`, in γ and β where a BatchNormalization
+    follows, else in kernel and bias. They stay trainable, and those that grow again come back.
+    The last prune phase leaves the final mask, which is held while the rest of the epochs
+    minimizes L_ori.
 
     Validation, `EarlyStopping` and `ModelCheckpoint` see the masked view: the weights with the
     masked filters at zero, as `sft_keras.shrink` would cut them. After `fit` they are at zero.
@@ -52,11 +53,12 @@ class SoftFilterPrune(_BothKerases):
         pruning_ratio: share of each layer's filters to prune, in [0, 1); or a mapping from layer
             names or patterns such as `"block?_*"` to such numbers, where layers that are not
             named keep all filters. A channel group takes the smallest ratio of its layers.
-        l1: λ of the prune phases, for layers without a filter penalty of their own.
-        criterion: `"bn_folded"`, `"l1"`, `"l2"`, `"geometric_median"`, `"random"`, or a function
-            of `criteria.Filters`.
-        schedule: how the ratio grows over the soft epochs: `"polynomial"`, `"constant"`,
-            `"asymptotic"`, or a `schedules.RatioSchedule`.
+        l1: λ of the prune phases, for layers without a filter penalty of their own. It acts on γ
+            where a BatchNormalization follows, and is normalized: see `regularizers.FilterL1`.
+        criterion: `"contribution"`, `"bn_folded"`, `"l1"`, `"l2"`, `"geometric_median"`,
+            `"random"`, or a function of `criteria.Filters`.
+        schedule: how the ratio grows over the prune phases: `"linear"`, `"polynomial"`,
+            `"constant"`, `"asymptotic"`, or a `schedules.RatioSchedule`.
         soft_share: share of the epochs in cycles, 0 to 1; the rest is the final phase. At 0 the
             filters are pruned at once, before the first epoch.
         prune_epochs: length of each prune phase.
@@ -86,12 +88,12 @@ class SoftFilterPrune(_BothKerases):
         pruning_ratio: Ratio = 0.5,
         *,
         l1: float = DEFAULT_STRENGTH,
-        criterion: str | criteria.Criterion = "bn_folded",
-        schedule: str | schedules.RatioSchedule = "polynomial",
-        soft_share: float = 0.4,
+        criterion: str | criteria.Criterion = "contribution",
+        schedule: str | schedules.RatioSchedule = "linear",
+        soft_share: float = 0.5,
         prune_epochs: int = 1,
         fine_tune_epochs: int = 1,
-        decay: float = 0.1,
+        decay: float = 0.3,
         recipe: str = "effective",
         exclude: Sequence[str] = (),
         width_multiple: int = 1,
@@ -117,7 +119,7 @@ class SoftFilterPrune(_BothKerases):
         self.monitor = monitor
         self.seed = seed
         self.phase: Phase | None = None
-        self.mask: np.ndarray | None = None
+        self.mask = np.zeros(0, bool)
 
     def get_config(self) -> dict:
         """Constructor arguments; a criterion must be one that has a name."""
@@ -149,7 +151,9 @@ class SoftFilterPrune(_BothKerases):
         """Reads the channel groups and attaches penalties and masks."""
         self.groups = ChannelGroups(self.model)
         self._ratios = group_ratios(self.groups, self.pruning_ratio, self.exclude)
-        self._plan = self._make_plan(self.params.get("epochs", 1))
+        self._plan = PhasePlan.over(
+            self.params.get("epochs", 1), self.soft_share, self.prune_epochs, self.fine_tune_epochs
+        )
         literal = self.recipe == "literal"
         self._soft_slices = (kernel_slices if literal else effective_slices)(self.groups)
         self._view = MaskedView(self.groups)
@@ -162,10 +166,6 @@ class SoftFilterPrune(_BothKerases):
         self._penalties = Penalties(self.groups, self.l1)
         self._masks = Masks(self.groups)
         self.model.make_train_function(force=True)
-
-    def _make_plan(self, epochs: int) -> PhasePlan:
-        soft = max(1, round(self.soft_share * epochs)) if self.soft_share else 0
-        return PhasePlan(soft, self.prune_epochs, self.fine_tune_epochs)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Enters the epoch's phase; in soft phases hidden filters come back."""
@@ -198,20 +198,18 @@ class SoftFilterPrune(_BothKerases):
         """Lets all later callbacks see the masked view, and logs what is pruned."""
         self._close_epoch()
         if logs is not None:
-            logs["phase"] = int(self.phase)
+            logs["phase"] = int(self._plan.phase(epoch))
             logs["pruning_ratio"] = float(self.mask.sum() / self.groups.prunable.sum())
             logs["pruned_filters"] = int(self.mask.sum())
         self._stop_when_converged(epoch, logs or {})
 
     def _close_epoch(self) -> None:
-        """Chooses the mask, softens, and puts the masked view in: once an epoch."""
-        if self._epoch_closed or self.phase is None:
+        """Puts the masked view in, once an epoch; behind a prune epoch with a new mask."""
+        if self._epoch_closed or self.phase in (None, Phase.FINAL):
             return
         self._epoch_closed = True
-        if self.phase is Phase.FINAL:
-            return
-        self._choose(self.schedule(self._plan.progress(self._epoch)))
         if self.phase is Phase.PRUNE:
+            self._choose(self.schedule(self._plan.progress(self._epoch)))
             decay = 0.0 if self.recipe == "literal" else self.decay
             soften(self.groups, self._soft_slices, self.mask, decay)
         self._view.show(self.mask)
@@ -228,11 +226,13 @@ class SoftFilterPrune(_BothKerases):
                 self.model.stop_training = True
         elif self._mask_converged(epoch):
             logging.info("Epoch %d: the mask has converged.", epoch + 1)
-            self._plan = PhasePlan(epoch + 1, self.prune_epochs, self.fine_tune_epochs)
+            self._plan = self._plan.ended_at(epoch)
 
     def _mask_converged(self, epoch: int) -> bool:
+        if not self._plan.ends_prune_phase(epoch):
+            return False
         full_ratio = self.schedule(self._plan.progress(epoch)) >= 1.0
-        return full_ratio and self._plan.ends_cycle(epoch) and self._convergence.reached(self.mask)
+        return full_ratio and self._convergence.reached(self.mask)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Makes the mask final and takes off what was attached."""

@@ -10,7 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
-DEFAULT_STRENGTH = 1e-4
+DEFAULT_STRENGTH = 0.01
+SMALLEST_SQUARE = 1e-12
 
 
 class _FilterPenalty(keras.Regularizer):
@@ -26,28 +27,26 @@ class _FilterPenalty(keras.Regularizer):
 
     def __call__(self, weights: Any) -> Any:
         """The penalty, a scalar in the dtype of `weights`."""
-        axes = [i for i in range(len(weights.shape)) if i != self.axis % len(weights.shape)]
-        elements = math.prod(weights.shape[i] for i in axes)
-        total = ops.sum(self._norms(weights, axes, elements))
-        return ops.cast(self._strength, total.dtype) * total
+        norm = self._norm(weights)
+        return ops.cast(self._strength, norm.dtype) * norm
 
-    def _norms(self, weights: Any, axes: list[int], elements: int) -> Any:
-        raise NotImplementedError
+    def _norm(self, weights: Any) -> Any:
+        raise TypeError(f"{type(self).__name__} does not say which norm it takes")
 
 
 @keras.saving.register_keras_serializable("sft_keras")
 class FilterL1(_FilterPenalty):
     """L1 penalty over filters, λ·Σ_i ‖w_i‖₁.
 
-    Normalized, as by default, each filter counts ‖w_i‖₁/√n_i with n_i its number of weights: under
-    the usual initializers that is near 1 for a filter of any size, as |γ| is, so that one λ fits
-    networks from thousands to millions of weights. `normalize=False` is the plain sum.
+    Normalized, as by default, the sum is divided by √n with n the layer's number of weights: its
+    gradient then keeps its share beside the loss's, so that one λ fits networks from thousands to
+    millions of weights (`benchmarks/penalty.py`). `normalize=False` is the plain sum.
 
     Args:
         l1: λ, at least 0. Readable and assignable as an attribute at any time.
         axis: the axis of the filters: the last for Conv and Dense kernels and for γ, -2 for
             Conv2DTranspose and depthwise kernels.
-        normalize: whether to divide each filter's norm by √n_i.
+        normalize: whether to divide the sum by the root of the number of weights.
 
     Raises:
         ValueError: λ is negative or not finite.
@@ -62,9 +61,9 @@ class FilterL1(_FilterPenalty):
         super().__init__(l1, axis)
         self.normalize = normalize
 
-    def _norms(self, weights: Any, axes: list[int], elements: int) -> Any:
-        scale = 1.0 / math.sqrt(elements) if self.normalize else 1.0
-        return scale * ops.sum(ops.abs(weights), axis=axes)
+    def _norm(self, weights: Any) -> Any:
+        scale = math.prod(weights.shape) ** -0.5 if self.normalize else 1.0
+        return scale * ops.sum(ops.abs(weights))
 
     @property
     def l1(self) -> float:
@@ -84,6 +83,7 @@ class FilterL1(_FilterPenalty):
 class FilterGroupLasso(_FilterPenalty):
     """Group lasso over filters, λ·Σ_i ‖w_i‖₂ (Yuan & Lin, 2006; Wen et al., NeurIPS 2016).
 
+    The sum is divided by the root of the number of filters, for the same reason as in `FilterL1`.
     Its gradient pulls whole filters to zero, and is zero for a filter that is exactly zero.
 
     Args:
@@ -101,9 +101,13 @@ class FilterGroupLasso(_FilterPenalty):
     def __init__(self, l2: float = DEFAULT_STRENGTH, axis: int = -1):
         super().__init__(l2, axis)
 
-    def _norms(self, weights: Any, axes: list[int], elements: int) -> Any:
+    def _norm(self, weights: Any) -> Any:
+        filters = self.axis % len(weights.shape)
+        other_axes = [i for i in range(len(weights.shape)) if i != filters]
+        squares = ops.sum(ops.square(weights), axis=other_axes)
         # The root's slope at 0 is infinite; below the floor the gradient is 0 instead of NaN.
-        return ops.sqrt(ops.maximum(ops.sum(ops.square(weights), axis=axes), 1e-24))
+        norms = ops.sqrt(ops.maximum(squares, SMALLEST_SQUARE))
+        return ops.sum(norms) * weights.shape[filters] ** -0.5
 
     @property
     def l2(self) -> float:

@@ -1,14 +1,12 @@
-"""When to prune how much: the ratio over the soft epochs, and the phases of each epoch."""
+"""How the pruning ratio grows over the prune phases."""
 
 import math
 
 import keras
 
-PRUNE, FINE_TUNE, HARD = "prune", "fine-tune", "hard"
-
 
 class RatioSchedule:
-    """Maps the progress of soft pruning, 0 to 1, to the share of the final pruning ratio.
+    """Maps the progress of the prune phases, 0 to 1, to the share of the final pruning ratio.
 
     Subclasses implement `__call__`, and `get_config` where they have arguments.
     """
@@ -81,7 +79,12 @@ class Asymptotic(RatioSchedule):
         return {"knee": self.knee}
 
 
-_BY_NAME = {"constant": Constant, "polynomial": Polynomial, "asymptotic": Asymptotic}
+_BY_NAME = {
+    "constant": Constant,
+    "linear": lambda: Polynomial(1.0),
+    "polynomial": Polynomial,
+    "asymptotic": Asymptotic,
+}
 
 
 def get(identifier: "str | RatioSchedule") -> RatioSchedule:

@@ -18,8 +18,8 @@ def test_plain_l1_is_the_sum_of_the_formula():
     assert value(FilterL1(0.01, normalize=False), KERNEL) == pytest.approx(expected, rel=1e-5)
 
 
-def test_normalized_l1_divides_each_filter_by_the_root_of_its_size():
-    expected = 0.01 * np.abs(KERNEL).sum() / np.sqrt(3 * 3 * 4)
+def test_normalized_l1_divides_by_the_root_of_the_number_of_weights():
+    expected = 0.01 * np.abs(KERNEL).sum() / np.sqrt(KERNEL.size)
     assert value(FilterL1(0.01), KERNEL) == pytest.approx(expected, rel=1e-5)
 
 
@@ -30,8 +30,8 @@ def test_normalized_l1_of_a_filter_is_alike_for_any_filter_size():
     assert value(FilterL1(1.0), small) == pytest.approx(value(FilterL1(1.0), large), rel=0.05)
 
 
-def test_group_lasso_is_the_sum_of_filter_norms():
-    expected = 0.01 * np.sqrt(np.square(KERNEL).sum(axis=(0, 1, 2))).sum()
+def test_group_lasso_is_the_sum_of_filter_norms_over_the_root_of_their_number():
+    expected = 0.01 * np.sqrt(np.square(KERNEL).sum(axis=(0, 1, 2))).sum() / np.sqrt(6)
     assert value(FilterGroupLasso(0.01), KERNEL) == pytest.approx(expected, rel=1e-5)
 
 

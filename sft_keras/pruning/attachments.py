@@ -1,5 +1,6 @@
 """What SoftFilterPrune adds to a model's variables while it trains, and takes off again."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,9 +17,11 @@ Penalty = FilterL1 | FilterGroupLasso
 
 
 class Penalties:
-    """λ·Σ_i ‖w_i‖₁ on every prunable layer, on γ where a BatchNormalization follows.
+    """λ/√F·Σ_i ‖w_i‖₁/√n_i over all F filters of n_i weights each; of γ where it follows.
 
-    Layers to which the user gave a filter penalty keep it; its λ is used in prune phases.
+    √F keeps the penalty's share of the gradient the same from small networks to large ones: what
+    L_ori's gradient gives a single filter falls alike. Layers to which the user gave a filter
+    penalty keep it; its λ is used in prune phases.
 
     Args:
         groups: the channel groups of the model.
@@ -28,17 +31,19 @@ class Penalties:
     def __init__(self, groups: ChannelGroups, l1: float):
         self._detach: list[Callable[[], None]] = []
         self._strengths: list[tuple[Penalty, float]] = []
-        for part in penalized(groups):
+        parts = penalized(groups)
+        filters = sum(len(part.ids) for part in parts)
+        for part in parts:
             own = getattr(part.layer, "kernel_regularizer", None)
             if isinstance(own, Penalty):
                 self._strengths.append((own, _strength(own)))
                 continue
-            penalty = FilterL1(l1, axis=part.axis)
-            variable, layer = _penalized_variable(groups, part)
-            if variable is not part.variable:
-                penalty = FilterL1(l1)
+            # With the layer's own 1/√n this is λ/√F for a filter of whichever layer.
+            strength = l1 * math.sqrt(len(part.ids) / filters)
+            penalty = FilterL1(strength)
+            layer, variable = _penalized_variable(groups, part)
             self._detach.append(flavors.attach_penalty(layer, variable, penalty))
-            self._strengths.append((penalty, l1))
+            self._strengths.append((penalty, strength))
 
     def switch(self, on: bool) -> None:
         """Sets λ to its strength, or to 0."""
@@ -66,8 +71,8 @@ def penalized(groups: ChannelGroups) -> list[Slices]:
 def _penalized_variable(groups: ChannelGroups, part: Slices) -> tuple[Any, Any]:
     norms = groups.trace.norms.get(id(part.layer), [])
     if len(norms) == 1 and norms[0].scale:
-        return norms[0].gamma, norms[0]
-    return part.variable, part.layer
+        return norms[0], norms[0].gamma
+    return part.layer, part.variable
 
 
 def _strength(penalty: Penalty) -> float:

@@ -1,7 +1,7 @@
 """Which phase each epoch belongs to."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 class Phase(enum.IntEnum):
@@ -10,7 +10,7 @@ class Phase(enum.IntEnum):
     PRUNE = 0
     """Trains on L_ori + λ·Σ_i ‖w_i‖₁; the weakest filters are softened at the epoch's end."""
     FINE_TUNE = 1
-    """Trains on L_ori; pruned filters may come back."""
+    """Trains on L_ori; the next prune phase may take softened filters back."""
     FINAL = 2
     """Trains on L_ori; the mask is final and held."""
 
@@ -19,15 +19,30 @@ class Phase(enum.IntEnum):
 class PhasePlan:
     """Cycles of prune and fine-tune epochs, then the final phase.
 
+    The last prune phase ends with the final mask: the final phase is its fine-tune phase.
+
     Attributes:
-        soft_epochs: epochs of soft pruning, all cycles together.
+        cycles: number of cycles.
         prune_epochs: length of a prune phase.
         fine_tune_epochs: length of the fine-tune phase behind it.
     """
 
-    soft_epochs: int
+    cycles: int
     prune_epochs: int
     fine_tune_epochs: int
+
+    @classmethod
+    def over(cls, epochs: int, soft_share: float, prune_epochs: int, fine_tune_epochs: int):
+        """The plan that spends `soft_share` of `epochs` in cycles: one at least, unless it is 0."""
+        cycle = prune_epochs + fine_tune_epochs
+        cycles = max(1, round(soft_share * epochs / cycle)) if soft_share else 0
+        return cls(cycles, prune_epochs, fine_tune_epochs)
+
+    @property
+    def soft_epochs(self) -> int:
+        """Epochs before the final phase."""
+        cycle = self.prune_epochs + self.fine_tune_epochs
+        return max(0, self.cycles * cycle - self.fine_tune_epochs)
 
     def phase(self, epoch: int) -> Phase:
         """The phase of an epoch, counted from 0."""
@@ -36,10 +51,18 @@ class PhasePlan:
         position = epoch % (self.prune_epochs + self.fine_tune_epochs)
         return Phase.PRUNE if position < self.prune_epochs else Phase.FINE_TUNE
 
-    def ends_cycle(self, epoch: int) -> bool:
-        """Whether a cycle is complete at the end of an epoch."""
-        return (epoch + 1) % (self.prune_epochs + self.fine_tune_epochs) == 0
+    def ends_prune_phase(self, epoch: int) -> bool:
+        """Whether a prune phase is complete at the end of an epoch."""
+        cycle = self.prune_epochs + self.fine_tune_epochs
+        return epoch < self.soft_epochs and epoch % cycle == self.prune_epochs - 1
 
     def progress(self, epoch: int) -> float:
-        """The share of soft pruning that is done at an epoch's end, 0 to 1."""
-        return min(1.0, (epoch + 1) / max(1, self.soft_epochs))
+        """The share of prune epochs that is done at the end of a prune epoch, 0 to 1."""
+        cycle = self.prune_epochs + self.fine_tune_epochs
+        done = epoch // cycle * self.prune_epochs + epoch % cycle + 1
+        return done / (self.cycles * self.prune_epochs)
+
+    def ended_at(self, epoch: int) -> "PhasePlan":
+        """The same plan with the cycle of `epoch` as the last."""
+        cycle = self.prune_epochs + self.fine_tune_epochs
+        return replace(self, cycles=epoch // cycle + 1)

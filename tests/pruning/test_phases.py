@@ -4,17 +4,31 @@ from sft_keras.pruning.phases import Phase, PhasePlan
 
 
 def test_cycles_alternate_and_the_final_phase_follows():
-    plan = PhasePlan(soft_epochs=5, prune_epochs=2, fine_tune_epochs=1)
+    plan = PhasePlan(cycles=2, prune_epochs=2, fine_tune_epochs=1)
     names = [plan.phase(epoch).name for epoch in range(7)]
     assert names == ["PRUNE", "PRUNE", "FINE_TUNE", "PRUNE", "PRUNE", "FINAL", "FINAL"]
-    assert [plan.ends_cycle(epoch) for epoch in range(4)] == [False, False, True, False]
+    ends = [plan.ends_prune_phase(epoch) for epoch in range(6)]
+    assert ends == [False, True, False, False, True, False]
 
 
 def test_without_fine_tune_epochs_all_soft_epochs_prune():
-    plan = PhasePlan(soft_epochs=3, prune_epochs=1, fine_tune_epochs=0)
+    plan = PhasePlan(cycles=3, prune_epochs=1, fine_tune_epochs=0)
     assert [plan.phase(epoch) for epoch in range(4)] == [Phase.PRUNE] * 3 + [Phase.FINAL]
 
 
-def test_progress_reaches_one_at_the_last_soft_epoch():
-    plan = PhasePlan(soft_epochs=4, prune_epochs=1, fine_tune_epochs=1)
-    assert [plan.progress(epoch) for epoch in range(6)] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
+def test_progress_counts_prune_epochs_and_ends_at_one():
+    plan = PhasePlan(cycles=2, prune_epochs=2, fine_tune_epochs=1)
+    assert [plan.progress(epoch) for epoch in (0, 1, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "share", "soft_epochs"),
+    [(1, 0.5, 1), (3, 0.5, 1), (16, 0.5, 7), (30, 0.5, 15), (10, 0.0, 0), (6, 1.0, 5)],
+)
+def test_plan_over_the_epochs_of_fit(epochs, share, soft_epochs):
+    assert PhasePlan.over(epochs, share, 1, 1).soft_epochs == soft_epochs
+
+
+def test_plan_ended_early_goes_to_the_final_phase():
+    plan = PhasePlan(cycles=9, prune_epochs=1, fine_tune_epochs=1).ended_at(4)
+    assert [plan.phase(epoch).name for epoch in (3, 4, 5)] == ["FINE_TUNE", "PRUNE", "FINAL"]
