@@ -1,5 +1,6 @@
 """SoftFilterPrune: soft filter L1 pruning inside `model.fit`."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,6 @@ from sft_keras.pruning.convergence import MaskConvergence, Plateau
 from sft_keras.pruning.phases import Phase, PhasePlan
 from sft_keras.pruning.ratios import Ratio, check_ratio, group_ratios, select
 from sft_keras.pruning.soft import MaskedView, effective_slices, kernel_slices, soften
-from sft_keras.regularizers import DEFAULT_STRENGTH
 
 
 class _BothKerases(keras.callbacks.Callback):
@@ -87,7 +87,7 @@ class SoftFilterPrune(_BothKerases):
         self,
         pruning_ratio: Ratio = 0.5,
         *,
-        l1: float = DEFAULT_STRENGTH,
+        l1: float = 0.1,
         criterion: str | criteria.Criterion = "contribution",
         schedule: str | schedules.RatioSchedule = "linear",
         soft_share: float = 0.5,
@@ -216,6 +216,9 @@ class SoftFilterPrune(_BothKerases):
 
     def _choose(self, share: float) -> None:
         scores = criteria.scores(self.groups, self.criterion, self._rng)
+        if self.decay and self.recipe == "effective":
+            # Half of the softening is forgiven, or no filter would ever grow past the others.
+            scores[self.mask] /= math.sqrt(self.decay)
         ratios = [ratio * share for ratio in self._ratios]
         self.mask = select(self.groups, scores, ratios, self.width_multiple)
 

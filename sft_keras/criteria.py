@@ -164,7 +164,8 @@ def _norm_behind(groups: ChannelGroups, layer: Any) -> list[np.ndarray] | None:
         at = groups.channels_of(norm.moving_variance)
         filters = at != FIXED
         values = np.stack([gamma, beta, gamma / np.sqrt(variance + norm.epsilon)])
-        np.add.at(total, (slice(None), at[filters]), values[:, filters])
+        for row, value in zip(total, values, strict=True):
+            np.add.at(row, at[filters], value[filters])
         np.add.at(count, at[filters], 1)
     return list(np.divide(total, count, out=np.ones_like(total), where=count > 0))
 

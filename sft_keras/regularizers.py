@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-DEFAULT_STRENGTH = 0.01
+DEFAULT_STRENGTH = 0.03
 SMALLEST_SQUARE = 1e-12
 
 
