@@ -1,7 +1,7 @@
 """Quantization-aware training with TFMOT, on a tf_keras port of the model."""
 
+from sft_keras.quantization.pipeline import problems, quantize
 from sft_keras.quantization.port import to_tf_keras
 from sft_keras.quantization.problem import Problem
-from sft_keras.quantization.quantize import problems, quantize
 
 __all__ = ["Problem", "problems", "quantize", "to_tf_keras"]

@@ -42,7 +42,8 @@ def single_readers(model: tf_keras.Model) -> dict[Any, Any]:
         For each layer that is called once and read by one call of one other layer, which is
         itself called once: that other layer.
     """
-    readers, counts = defaultdict(list), Counter()
+    readers: dict[int, list] = defaultdict(list)
+    counts: Counter = Counter()
     for call in flavors.calls(model):
         counts[call.layer] += 1
         for x in call.inputs:

@@ -53,7 +53,7 @@ FORMS = {
 }
 
 ACTIVATIONS = {
-    **dict.fromkeys(("relu", "relu6", "leaky_relu", "swish", "silu", "gelu", "elu"), Form()),
+    **dict.fromkeys(("relu", "relu6", "leaky_relu", "swish", "silu"), Form()),
     **dict.fromkeys(("sigmoid", "tanh", "softmax"), FIXED),
     "linear": MOVES,
 }
@@ -110,22 +110,23 @@ def apply(model: tf_keras.Model) -> tf_keras.Model:
     left_to_reader = _left_to_reader(model)
     wrapped: dict[int, Any] = {}
 
-    def once(key, layer, form, output):
+    def once(key, layer, kernels, output, inputs):
         if id(key) not in wrapped:
-            wrapped[id(key)] = wrap(layer, form.kernels, output)
+            shapes = tree.map_structure(lambda x: x.shape, inputs)
+            wrapped[id(key)] = wrap(layer, kernels, output, shapes)
         return wrapped[id(key)]
 
     def quantized_input(x):
         if not flavors.is_symbolic(x) or not flavors.is_input_layer(flavors.producer(x)):
             return x
         name = f"{flavors.producer(x).name}_int8"
-        return once(x, layers.Activation("linear", name=name), MOVES, True)(x)
+        return once(x, layers.Activation("linear", name=name), {}, True, x)(x)
 
     def call(layer, *args, **kwargs):
-        form = form_of(layer)
+        form = form_of(layer) or Form()
         args, kwargs = tree.map_structure(quantized_input, (args, kwargs))
         output = form.output and layer not in left_to_reader
-        return once(layer, layer, form, output)(*args, **kwargs)
+        return once(layer, layer, form.kernels, output, args[0])(*args, **kwargs)
 
     return rewrite(model, call)
 

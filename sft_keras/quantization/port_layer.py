@@ -1,6 +1,5 @@
 """Ports one layer, or one operator such as `x + y`, to tf_keras."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import tf_keras
 
 from sft_keras import flavors
+from sft_keras.quantization.arguments import arguments
 from sft_keras.quantization.problem import Unportable
 
 # Keras 3 and tf_keras name the same thing differently.
@@ -86,7 +86,7 @@ def _failed(kind: str, error: Exception) -> Unportable:
 def _config(layer: Any) -> dict:
     """The constructor arguments that tf_keras knows; initializers go, for weights are copied."""
     kind = type(layer).__name__
-    known = _arguments(getattr(tf_keras.layers, kind))
+    known = arguments(getattr(tf_keras.layers, kind)) | {"trainable"}
     config = {RENAMED.get((kind, key), key): value for key, value in layer.get_config().items()}
     kept = {
         key: _value(key, value)
@@ -94,14 +94,6 @@ def _config(layer: Any) -> dict:
         if key in known and not key.endswith("_initializer")
     }
     return {**kept, "dtype": "float32"}
-
-
-def _arguments(layer_class: type) -> set[str]:
-    """Names of the constructor's arguments, those of its base classes included."""
-    classes = [c for c in layer_class.__mro__ if "__init__" in vars(c)]
-    return {name for c in classes for name in inspect.signature(c.__init__).parameters} | {
-        "trainable"
-    }
 
 
 def _value(key: str, value: Any) -> Any:

@@ -23,7 +23,7 @@ class Problem:
         return f"'{self.layer}' {self.reason}; {self.way_out}."
 
 
-class Unportable(Exception):  # noqa: N818 - it reports a finding, and never leaves the package
+class Unportable(Exception):
     """Raised where one layer, operator or compile setting has no counterpart in tf_keras."""
 
     def __init__(self, reason: str, way_out: str):

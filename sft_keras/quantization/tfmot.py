@@ -4,31 +4,34 @@ TFMOT's `quantize_apply` is not used: it finds `Conv2D`, `ReLU` and the like by 
 names, refuses what no pattern covers, and leaves out the kernel of a convolution before a ReLU.
 """
 
+import contextlib
 import os
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
+from sft_keras.quantization.graph import like
 
-def _import_tfmot():
-    # TFMOT sets TF_USE_LEGACY_KERAS=1 for the process, which makes `tf.keras` tf_keras for whoever
-    # looks at it first: look now, import, and put the environment back.
+
+@contextlib.contextmanager
+def _environment_kept():
+    """Undoes what importing TFMOT does: TF_USE_LEGACY_KERAS=1, for the whole process."""
     before = os.environ.get("TF_USE_LEGACY_KERAS")
+    # Whoever looks at `tf.keras` first settles which Keras it is; with the variable set, tf_keras.
     _ = tf.keras.__version__
-    import tensorflow_model_optimization as module
-
+    yield
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     if before is not None:
         os.environ["TF_USE_LEGACY_KERAS"] = before
-    return module.quantization.keras
 
 
-tfmot = _import_tfmot()
+with _environment_kept():
+    import tensorflow_model_optimization as tfmot
 
 
 @tf_keras.saving.register_keras_serializable("sft_keras")
-class AveragedRange(tfmot.quantizers.Quantizer):
+class AveragedRange(tfmot.quantization.keras.quantizers.Quantizer):
     """8-bit quantizer whose range is the mean of the batches' ranges, then a moving average.
 
     TFMOT's own starts at ±6 and moves by 1/1000 a step: after the few hundred steps of a
@@ -63,7 +66,7 @@ class AveragedRange(tfmot.quantizers.Quantizer):
 
 
 @tf_keras.saving.register_keras_serializable("sft_keras")
-class SymmetricRange(tfmot.quantizers.Quantizer):
+class SymmetricRange(tfmot.quantization.keras.quantizers.Quantizer):
     """8-bit quantizer of a kernel to ±max, for each output channel or for all together.
 
     TFMOT's own takes the last axis for the output channels, which for a depthwise kernel
@@ -100,7 +103,7 @@ class SymmetricRange(tfmot.quantizers.Quantizer):
 
 
 @tf_keras.saving.register_keras_serializable("sft_keras")
-class Int8Config(tfmot.QuantizeConfig):
+class Int8Config(tfmot.quantization.keras.QuantizeConfig):
     """What TFMOT's wrapper quantizes in one layer.
 
     Args:
@@ -126,7 +129,8 @@ class Int8Config(tfmot.QuantizeConfig):
         return []
 
     def set_quantize_activations(self, layer: Any, quantize_activations: list) -> None:
-        """Nothing to do."""
+        """Takes back what `get_activations_and_quantizers` gave."""
+        assert not quantize_activations
 
     def get_output_quantizers(self, layer: Any) -> list:
         """The output's quantizer, if it has one."""
@@ -137,26 +141,33 @@ class Int8Config(tfmot.QuantizeConfig):
         return {"kernels": self.kernels, "output": self.output}
 
 
-def wrap(layer: tf_keras.layers.Layer, kernels: dict[str, int], output: bool):
-    """The TFMOT wrapper around a layer that rounds its kernels and its output.
+def wrap(layer: tf_keras.layers.Layer, kernels: dict[str, int], output: bool, input_shape: Any):
+    """The TFMOT wrapper around a copy of a layer that rounds its kernels and its output.
 
     Args:
-        layer: built tf_keras layer.
+        layer: tf_keras layer.
         kernels: see `Int8Config`.
         output: likewise.
+        input_shape: shape, or list of shapes, of what it will be called on.
 
     Returns:
-        A layer of the same name.
+        A built layer of the same name, with the weights of `layer`.
     """
-    return tfmot.QuantizeWrapperV2(layer, Int8Config(kernels, output), name_prefix="")
+    # A wrapper tracks other variables when what it wraps is built already, and cannot be loaded.
+    wrapper = tfmot.quantization.keras.QuantizeWrapperV2(
+        like(layer), Int8Config(kernels, output), name_prefix=""
+    )
+    wrapper.build(input_shape)
+    wrapper.layer.set_weights(layer.get_weights())
+    return wrapper
 
 
 def load_model(path: str) -> tf_keras.Model:
-    """Loads a quantization-aware model that was saved as `.keras` or `.h5`.
+    """Loads a quantization-aware model that was saved as `.keras`, ready to train on.
 
     Example:
         >>> qat.save("qat.keras")
         >>> qat = sft_keras.quantization.load_model("qat.keras")
     """
-    with tfmot.quantize_scope():
+    with tfmot.quantization.keras.quantize_scope():
         return tf_keras.models.load_model(path)

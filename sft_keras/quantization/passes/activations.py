@@ -1,30 +1,47 @@
 """Each activation a layer of its own, so that there is one place where it is quantized."""
 
 import tf_keras
+from tf_keras import layers
+from tf_keras.activations import linear
 
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import replaced, rewrite
+from sft_keras.quantization.graph import like, rewrite
+
+WITH_ACTIVATION = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+    layers.Conv2DTranspose,
+    layers.Dense,
+)
 
 
 @proven
 def split_activations(model: tf_keras.Model) -> tf_keras.Model:
     """Turns `Conv2D(activation=f)` into `Conv2D` and `Activation(f)`, for all layers alike."""
-    linear: dict[int, tf_keras.layers.Layer] = {}
+    split: dict[int, tuple] = {}
 
     def call(layer, *args, **kwargs):
-        activation = getattr(layer, "activation", None)
-        if isinstance(layer, tf_keras.layers.Activation) or _is_linear(activation):
+        if not isinstance(layer, WITH_ACTIVATION) or layer.activation is linear:
             return layer(*args, **kwargs)
-        if id(layer) not in linear:
-            linear[id(layer)] = replaced(layer, activation=None)
-            linear[id(layer)].build(args[0].shape)
-            linear[id(layer)].set_weights(layer.get_weights())
-        x = linear[id(layer)](*args, **kwargs)
-        name = f"{layer.name}_{activation.__name__}"
-        return tf_keras.layers.Activation(activation, name=name)(x)
+        if id(layer) not in split:
+            split[id(layer)] = _without_activation(layer, args[0].shape), _activation(layer)
+        without, activation = split[id(layer)]
+        return activation(without(*args, **kwargs))
 
     return rewrite(model, call)
 
 
-def _is_linear(activation) -> bool:
-    return activation in (None, tf_keras.activations.linear)
+def _without_activation(layer, input_shape):
+    without = like(layer, activation=None, name=f"{layer.name}_linear")
+    without.build(input_shape)
+    without.set_weights(layer.get_weights())
+    return without
+
+
+def _activation(layer):
+    # What makes the output keeps the name: losses and targets may be given by output name.
+    return layers.Activation(layer.activation, name=layer.name)

@@ -5,7 +5,7 @@ from typing import Any
 import tf_keras
 from absl import logging
 
-from sft_keras.quantization import compile_like, int8
+from sft_keras.quantization import compiling, int8
 from sft_keras.quantization.passes import PASSES
 from sft_keras.quantization.port import port
 from sft_keras.quantization.problem import Problem, require_none
@@ -69,7 +69,7 @@ def problems(model: Any) -> list[Problem]:
 
 def _prepare(model: Any, found: list[Problem]) -> tuple[tf_keras.Model, dict]:
     """The rewritten port of a model and its compile settings; problems go to `found`."""
-    settings = compile_like.settings(model, found)
+    settings = compiling.settings(model, found)
     rewritten = port(model, found)
     for rewrite in PASSES:
         rewritten = rewrite(rewritten)

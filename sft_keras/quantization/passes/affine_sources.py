@@ -12,7 +12,7 @@ from sft_keras.quantization.graph import rewrite
 
 
 @proven
-def affine_form(model: tf_keras.Model) -> tf_keras.Model:
+def to_affine(model: tf_keras.Model) -> tf_keras.Model:
     """Turns what scales and shifts channels into `Affine`; a BatchNormalization is frozen so.
 
     What acts on another axis than the last stays as it is.
@@ -58,7 +58,6 @@ def _normalization(layer):
 
 FORMS = {
     layers.BatchNormalization: _batch_normalization,
-    layers.experimental.SyncBatchNormalization: _batch_normalization,
     layers.Rescaling: _rescaling,
     layers.Normalization: _normalization,
 }

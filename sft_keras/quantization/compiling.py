@@ -7,6 +7,7 @@ import tf_keras
 from keras import tree
 
 from sft_keras import flavors
+from sft_keras.quantization.arguments import arguments
 from sft_keras.quantization.problem import Problem, Unportable
 
 # Strings that tf_keras resolves by the shape of the output.
@@ -56,7 +57,7 @@ def _all(port: Any, structure: Any) -> Any:
 
 
 def _named(module: Any) -> Any:
-    """Ports a loss or metric: a string, a function or an object, from Keras or a user's function."""
+    """The port of a loss or metric: a string, an object, a function of Keras or of the user."""
 
     def port(value: Any) -> Any:
         if value is None or (isinstance(value, str) and value in BY_SHAPE):
@@ -86,12 +87,7 @@ def _like(module: Any, thing: Any) -> Any:
         raise _missing(kind)
     config = thing.get_config()
     if not flavors.is_tf_keras(thing):
-        known = {
-            name
-            for c in new_class.__mro__
-            if "__init__" in vars(c)
-            for name in inspect.signature(c.__init__).parameters
-        }
+        known = arguments(new_class)
         config = {key: value for key, value in config.items() if key in known}
     return new_class.from_config(config)
 
@@ -103,5 +99,5 @@ def _is_builtin(thing: Any) -> bool:
 def _missing(name: str) -> Unportable:
     return Unportable(
         f"is '{name}', which tf_keras has not",
-        "compile with one that both have, or compile what quantize() returns for an uncompiled model",
+        "compile with one that both have, or quantize the model uncompiled and compile the result",
     )

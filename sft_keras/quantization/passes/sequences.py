@@ -13,7 +13,7 @@ POSITIONWISE = (layers.Activation, layers.ReLU, layers.LeakyReLU)
 
 
 @proven
-def lift_1d(model: tf_keras.Model) -> tf_keras.Model:
+def lift_sequences(model: tf_keras.Model) -> tf_keras.Model:
     """Turns `Conv1D` and its like on (length, channels) into 2-D on (1, length, channels)."""
     lifted: dict[int, Any] = {}
 
@@ -23,16 +23,18 @@ def lift_1d(model: tf_keras.Model) -> tf_keras.Model:
         if counterpart is None and not (isinstance(layer, POSITIONWISE) and id(x) in lifted):
             return layer(*args, **kwargs)
         if id(x) not in lifted:
-            shape = (1, -1 if x.shape[1] is None else x.shape[1], x.shape[2])
-            lifted[id(x)] = layers.Reshape(shape, name=f"{layer.name}_lift")(x)
+            lifted[id(x)] = _reshape((1, *x.shape[1:]), f"{layer.name}_lift")(x)
         y = counterpart(layer, lifted[id(x)]) if counterpart else layer(lifted[id(x)])
-        shape = (-1 if y.shape[2] is None else y.shape[2], y.shape[3])
-        dropped = layers.Reshape(shape, name=f"{layer.name}_drop")(y)
+        dropped = _reshape(y.shape[2:], f"{layer.name}_drop")(y)
         # A neighbour that is lifted too reads `y`, and no reshape is left between the two.
         lifted[id(dropped)] = y
         return dropped
 
     return rewrite(model, call)
+
+
+def _reshape(shape: tuple, name: str):
+    return layers.Reshape(tuple(-1 if size is None else size for size in shape), name=name)
 
 
 def _conv(layer, x):

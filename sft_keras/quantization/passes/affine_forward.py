@@ -7,7 +7,7 @@ from tf_keras import layers
 from sft_keras.quantization.affine import Affine
 from sft_keras.quantization.equality import proven
 from sft_keras.quantization.graph import call_with, rewrite, single_readers
-from sft_keras.quantization.passes.fold_backward import with_bias
+from sft_keras.quantization.passes.affine_backward import with_bias
 
 # A kernel that a fold makes far smaller or larger than it was is one that the optimizer, whose
 # steps stay as they are, tears apart at once (pixels in 0..255 scaled by 1/255).
