@@ -15,7 +15,8 @@ def python(tmp_path):
     """Runs Python in `tmp_path`, the examples importable; the finished process, output as text."""
 
     def run(*arguments):
-        env = {**os.environ, "PYTHONPATH": str(EXAMPLES), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        importable = os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")])
+        env = {**os.environ, "PYTHONPATH": importable, "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [sys.executable, *map(str, arguments)]
         return subprocess.run(
             command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600
