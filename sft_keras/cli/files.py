@@ -31,11 +31,17 @@ def load_model(path: str) -> Any:
     try:
         return load(path)
     except Exception as error:  # a file made by others can break the loader in any way
-        first_line = str(error).strip().partition("\n")[0]
         raise FileError(
-            f"'{path}' cannot be loaded: {first_line.rstrip('.')}; save the model again, with "
-            "registered custom layers only."
+            f"'{path}' cannot be loaded: {_reason(error)}; save the model again, with registered "
+            "custom layers only."
         ) from error
+
+
+def _reason(error):
+    """The telling line of what a loader raises: Keras puts the inner error last."""
+    text = str(error).strip()
+    inner = text.rpartition("Exception encountered: ")[2]
+    return inner.partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def _keras_version(path):
@@ -44,7 +50,7 @@ def _keras_version(path):
     try:
         with zipfile.ZipFile(path) as archive:
             return json.loads(archive.read("metadata.json"))["keras_version"]
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError) as error:
         raise FileError(
             f"'{path}' is not a whole .keras file; save the model again with model.save()."
         ) from error
@@ -60,11 +66,9 @@ def _load_keras(path):
 
 
 def _load_tf_keras(path):
-    import tensorflow_model_optimization as tfmot
-    import tf_keras
+    from sft_keras.quantization.tfmot import load_model
 
-    with tfmot.quantization.keras.quantize_scope():
-        return tf_keras.models.load_model(path, safe_mode=True)
+    return load_model(path)  # safe_mode is the default, as in Keras 3
 
 
 def require_writable(path: str, suffix: str, overwrite: bool) -> None:

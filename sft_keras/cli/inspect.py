@@ -1,24 +1,52 @@
-"""Show what a model costs, layer by layer, and which filters can be pruned together.
+"""Show what a .keras or .tflite file costs, and what can be pruned or stands in the way.
 
 sft-keras inspect model.keras
+sft-keras inspect model.tflite
 """
 
 import argparse
+import collections
+from pathlib import Path
 
-from sft_keras.cli import arguments, files
+from sft_keras.cli import arguments, files, quiet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `sft-keras inspect`."""
-    arguments.add_input(parser, ".keras")
+    arguments.add_input(parser, ".keras or .tflite")
 
 
 def run(args: argparse.Namespace) -> None:
     """Loads and prints."""
-    model = files.load_model(args.input)
+    if Path(args.input).suffix == ".tflite":
+        print(_describe_file(args.input))
+    else:
+        print(_describe_model(args.input))
+
+
+def _describe_model(path):
+    """Costs by layer, and the channel groups."""
+    model = files.load_model(path)
 
     import sft_keras
 
-    print(sft_keras.cost(model))
-    print()
-    print(sft_keras.channel_groups(model))
+    return f"{sft_keras.cost(model)}\n\n{sft_keras.channel_groups(model)}"
+
+
+def _describe_file(path):
+    """Inputs and outputs, costs, operators, and what the gate finds."""
+    quiet.import_tensorflow()
+    from sft_keras.reports import lite_cost
+    from sft_keras.tflite import LiteModel, gate
+
+    lite = LiteModel.load(path)
+    dtype = "float32" if lite.inputs[0].dtype == "float32" else "int8"
+    operators = collections.Counter(operator.name for operator in lite.file.operators)
+    return "\n".join(
+        [
+            repr(lite),
+            f"{lite_cost.params(lite):,} parameters, {lite_cost.macs(lite):,} MACs",
+            *(f"{count:>4} x {name}" for name, count in operators.most_common()),
+            *(gate.findings(lite, dtype) or [f"Passes the gate for {dtype}."]),
+        ]
+    )

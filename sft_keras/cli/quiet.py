@@ -4,6 +4,7 @@ import contextlib
 import logging as standard_logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,11 @@ LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def log_plainly() -> None:
-    """Lets absl log plain lines: this package's progress, and the errors of others."""
+    """Lets absl log plain lines: this package's progress, and the errors of others.
+
+    Keras' warnings, about ignored options of `fit` and the like, are not about what the user gave.
+    """
+    warnings.filterwarnings("ignore", category=UserWarning)
     handler = logging.get_absl_handler()
     handler.setFormatter(standard_logging.Formatter("%(message)s"))
     handler.addFilter(_concerns_user)

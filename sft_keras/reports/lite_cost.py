@@ -37,8 +37,8 @@ def _constants(op: Operator) -> list[Tensor]:
 
 def _macs(op: Operator) -> int:
     weights = max(_constants(op), key=lambda x: len(x.shape))
-    if op.name == "TRANSPOSE_CONV":  # every input position meets the whole kernel
-        positions = math.prod(op.inputs[-1].shape[1:-1])
+    if op.name == "TRANSPOSE_CONV":  # (shape, kernel, input); each position meets the kernel
+        positions = math.prod(op.inputs[2].shape[1:-1])
         return positions * math.prod(weights.shape)
     outputs = math.prod(op.outputs[0].shape[1:])
     if op.name == "DEPTHWISE_CONV_2D":  # (1, kh, kw, channels)

@@ -51,45 +51,66 @@ def measure(models: Mapping[str, Any], data: Any) -> list[Row]:
     Returns:
         One `Row` a model, in the order of `models`.
     """
+    worth = {name: _worth(model, data) for name, model in models.items()}
     lites = {name: _as_lite(model) for name, model in models.items()}
     times = latency(lites)
-    rows = []
-    for name, model in models.items():
-        accuracy, params, macs = _worth(model, data)
-        lite = lites[name]
-        size, milliseconds, arena = lite.size, times[name].median, _arena(lite)
-        rows.append(Row(name, accuracy, params, macs, size, milliseconds, arena))
-    return rows
+    return [
+        Row(name, *worth[name], lite.size, times[name].median, _arena(lite))
+        for name, lite in lites.items()
+    ]
 
 
-def _as_lite(model):
+def _worth(model: Any, data: Any) -> tuple[float | None, int, int]:
+    """Accuracy, parameters and multiply-accumulates."""
+    if isinstance(model, LiteModel):
+        return verify(model, data)[RUNTIME].accuracy, lite_cost.params(model), lite_cost.macs(model)
+    costs = cost(model)
+    return accuracy(model, data), costs.params, costs.macs
+
+
+def _as_lite(model: Any) -> LiteModel:
     return model if isinstance(model, LiteModel) else convert(model, dtype="float32")
 
 
-def _worth(model, data):
-    """Accuracy, parameters and multiply-accumulates."""
-    if isinstance(model, LiteModel):
-        accuracy = verify(model, data)[RUNTIME].accuracy
-        return accuracy, lite_cost.params(model), lite_cost.macs(model)
-    costs = cost(model)
-    return _keras_accuracy(model, data), costs.params, costs.macs
-
-
-def _keras_accuracy(model, data):
-    slots = [Slot(x.name, tuple(x.shape[1:])) for x in flavors.inputs(model)]
-    hits, count = 0, 0
-    for x, y in batches(data, slots):
-        if y is None:
-            return None
-        scores = np.asarray(model.predict_on_batch(x[0] if len(x) == 1 else x))
-        labels = y.argmax(axis=-1) if y.shape == scores.shape else y.reshape(-1)
-        hits += int((scores.argmax(axis=-1) == labels).sum())
-        count += len(scores)
-    return hits / count
-
-
-def _arena(lite):
+def _arena(lite: LiteModel) -> int | None:
     try:
         return arena_size(lite)
     except (MissingExtraError, UnsupportedError):
         return None
+
+
+def accuracy(model: Any, data: Any) -> float | None:
+    """Share of samples for which a Keras model's largest output is the label's.
+
+    Args:
+        model: a built model of either Keras.
+        data: whatever `evaluate` takes; labels are class numbers or one-hot.
+
+    Returns:
+        0 to 1; None where the data has no labels, or the model is no single-output classifier.
+
+    Raises:
+        DataError: no data, or data that does not fit the model.
+    """
+    slots = [Slot(x.name, tuple(x.shape[1:])) for x in flavors.inputs(model)]
+    outputs = flavors.outputs(model)
+    classifies = len(outputs) == 1 and len(outputs[0].shape) == 2
+    hits: list[bool] = []
+    for x, y in batches(data, slots):
+        if y is None or not classifies:
+            return None
+        scores = np.asarray(model.predict_on_batch(x[0] if len(x) == 1 else x))
+        classes = _classes(y, scores.shape)
+        if classes is None:
+            return None
+        hits.extend(scores.argmax(axis=-1) == classes)
+    return float(np.mean(hits))
+
+
+def _classes(labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Class numbers of labels for outputs of this shape."""
+    if labels.shape == shape and np.isin(labels, (0, 1)).all():
+        return labels.argmax(axis=-1)
+    if labels.size == len(labels) and np.equal(np.mod(labels, 1), 0).all():
+        return labels.reshape(-1)
+    return None

@@ -47,6 +47,8 @@ class Report:
     def save(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
         """Writes `report.txt`, `report.md`, `report.json` and `report.png`.
 
+        There is no picture of `.tflite` files alone, without a history.
+
         Args:
             folder: an existing folder.
             overwrite: whether existing files of these names may be replaced.
@@ -63,7 +65,8 @@ class Report:
             text.write_text(f"{self}\n")
             markdown.write_text(f"{table.markdown(self.rows)}\n")
             data.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
-            plot.save(self, picture)
+            if self.filters or self.history:
+                plot.save(self, picture)
         except OSError as error:
             raise FileError(
                 f"'{folder}' cannot be written ({error.strerror}); give an existing folder that "

@@ -1,0 +1,80 @@
+import json
+
+import numpy as np
+import pytest
+
+import sft_keras
+from sft_keras.cli import files
+
+WRITTEN = {
+    "float.keras",
+    "labels.txt",
+    "model.tflite",
+    "pruned.keras",
+    "quantized.keras",
+    "report.json",
+    "report.md",
+    "report.png",
+    "report.txt",
+    "shrunk.keras",
+}
+
+
+def test_compress_writes_every_stage_and_prints_the_table(cli, tmp_path, model_file, data_file):
+    out_folder = tmp_path / "out"
+    code, out, err = cli(
+        "compress",
+        f"--dataset={data_file}",
+        f"--model={model_file}",
+        f"--output_dir={out_folder}",
+        "--epochs=3",
+        "--qat_epochs=1",
+    )
+    assert code == 0, err
+    assert {p.name for p in out_folder.iterdir()} == WRITTEN
+    assert (out_folder / "report.txt").read_text().strip() in out
+    assert str(out_folder) in out
+    assert (out_folder / "labels.txt").read_text() == "0\n1\n"
+    rows = {
+        row["name"]: row for row in json.loads((out_folder / "report.json").read_text())["rows"]
+    }
+    assert list(rows) == ["float", "pruned", "shrunk", "int8"]
+    assert rows["int8"]["macs"] < rows["float"]["macs"]
+    assert rows["int8"]["bytes"] == (out_folder / "model.tflite").stat().st_size
+    assert files.load_model(out_folder / "shrunk.keras").get_layer("conv").filters == 4
+    assert sft_keras.LiteModel.load(out_folder / "model.tflite").outputs[0].dtype == "int8"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--dataset=absent"], "There is no dataset 'absent'"),
+        (["--dataset=digits", "--model=absent.keras"], "There is no file 'absent.keras'"),
+        (["--dataset=digits", "--pruning_ratio=1"], "not a number from 0 up to"),
+        (["--dataset=digits", "--image_size=tiny"], "not like 96 or 96x128"),
+        ([], "--dataset"),
+    ],
+)
+def test_refusal_leaves_no_folder(cli, tmp_path, arguments, reason):
+    code, _, err = cli("compress", *arguments, f"--output_dir={tmp_path / 'out'}")
+    assert code == 2
+    assert reason in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_with_files_is_refused_before_training(cli, tmp_path):
+    (tmp_path / "mine").write_text("")
+    code, _, err = cli("compress", "--dataset=digits", f"--output_dir={tmp_path}")
+    assert code == 2
+    assert "is not empty; choose another or pass --overwrite" in err
+
+
+def test_default_network_is_refused_for_what_is_no_image(cli, tmp_path, data_file):
+    x, y = np.zeros((8, 5)), np.arange(8) % 2
+    np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_val=x, y_val=y)
+    code, _, err = cli(
+        "compress", f"--dataset={tmp_path / 'data.npz'}", f"--output_dir={tmp_path / 'out'}"
+    )
+    assert code == 2
+    assert "give your own network with --model" in err
+    assert not (tmp_path / "out").exists()

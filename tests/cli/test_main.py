@@ -1,0 +1,112 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sft_keras.cli import main, shrink
+
+COMMANDS = ["compress", "prune", "shrink", "quantize", "convert", "verify", "inspect"]
+
+
+def test_help_lists_the_commands(cli):
+    code, out, _ = cli("--help")
+    assert code == 0
+    assert all(f"\n    {command} " in out for command in COMMANDS)
+
+
+def test_no_command_shows_the_help_and_fails(cli):
+    code, out, err = cli()
+    assert code == 2
+    assert "compress" in err
+    assert not out
+
+
+def test_unknown_command_is_named(cli):
+    code, _, err = cli("squeeze")
+    assert code == 2
+    assert "'squeeze'" in err
+
+
+@pytest.mark.parametrize(
+    ("command", "flag"),
+    [
+        ("compress", "--output_dir"),
+        ("prune", "--pruning_ratio"),
+        ("shrink", "--overwrite"),
+        ("quantize", "--epochs"),
+        ("convert", "--dtype"),
+        ("verify", "--json"),
+        ("inspect", "IN"),
+    ],
+)
+def test_help_of_a_command_shows_its_flags(cli, command, flag):
+    code, out, _ = cli(command, "--help")
+    assert code == 0
+    assert flag in out
+    assert f"sft-keras {command} " in out
+
+
+def test_flags_of_one_command_are_unknown_to_another(cli):
+    code, _, err = cli("shrink", "a.keras", "b.keras", "--epochs=3")
+    assert code == 2
+    assert "--epochs=3" in err
+
+
+def test_helpfull_shows_absl_flags(cli):
+    code, out, _ = cli("shrink", "--helpfull")
+    assert code == 0
+    assert "--overwrite" in out
+    assert "--flagfile" in out
+    assert "--[no]logtostderr" in out
+
+
+def test_flagfile_holds_flags_of_the_command(cli, tmp_path):
+    flagfile = tmp_path / "flags.txt"
+    flagfile.write_text("--epochs=0\n")
+    code, _, err = cli("prune", f"--flagfile={flagfile}", "a.keras", "b.keras", "--dataset=digits")
+    assert code == 2
+    assert "argument --epochs: 0 is not a whole number above 0" in err
+
+
+def test_missing_flagfile_is_named(cli):
+    code, _, err = cli("prune", "--flagfile=absent.txt")
+    assert code == 2
+    assert "absent.txt" in err
+
+
+def test_refusal_is_one_sentence_with_the_error_s_exit_code(cli, tmp_path):
+    code, out, err = cli("shrink", tmp_path / "absent.keras", tmp_path / "out.keras")
+    assert code == 2
+    assert not out
+    assert err.startswith("sft-keras: There is no file")
+    assert err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_bug_keeps_its_traceback(monkeypatch):
+    def crash(args):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(shrink, "run", crash)
+    with pytest.raises(RuntimeError, match="a bug"):
+        main.run(["sft-keras", "shrink", "a.keras", "b.keras"])
+
+
+def test_process_starts_without_tensorflow_and_leaves_a_clean_terminal(tmp_path, model_file):
+    program = (
+        "import sys; from sft_keras.cli import main\n"
+        "assert not {'tensorflow', 'keras', 'matplotlib'} & set(sys.modules)\n"
+        "main.run()"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "shrink", model_file, tmp_path / "small.keras"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "small.keras").exists()
+    assert all("filter" in line for line in done.stderr.splitlines()), done.stderr

@@ -1,0 +1,81 @@
+import keras
+import numpy as np
+import pytest
+
+import sft_keras
+from sft_keras.errors import UnsupportedError
+
+RNG = np.random.default_rng(0)
+Y = np.arange(64) % 2
+X = (RNG.random((64, 6, 6, 1)) + 2 * Y[:, None, None, None]).astype("float32")
+TRAIN, VAL = (X[:48], Y[:48]), (X[48:], Y[48:])
+
+
+def trained_model():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            keras.layers.Conv2D(8, 3, use_bias=False, name="conv"),
+            keras.layers.BatchNormalization(momentum=0.5),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
+    model.fit(*TRAIN, epochs=10, verbose=0)
+    return model
+
+
+def compressed(model):
+    prune = sft_keras.SoftFilterPrune(0.25)
+    return sft_keras.compress(model, TRAIN, VAL, epochs=5, qat_epochs=5, prune=prune, verbose=0)
+
+
+@pytest.fixture(scope="module")
+def chain():
+    model = trained_model()
+    before = [w.copy() for w in model.get_weights()]
+    return model, before, compressed(model)
+
+
+def test_every_stage_is_what_the_public_functions_make(chain):
+    _, _, result = chain
+    assert np.sum(~result.pruned.get_layer("conv").get_weights()[0].any(axis=(0, 1, 2))) == 2
+    assert result.shrunk.get_layer("conv").filters == 6
+    assert np.allclose(result.shrunk(X), result.pruned(X), atol=1e-5)
+    assert result.lite.inputs[0].dtype == result.lite.outputs[0].dtype == "int8"
+    assert len(result.history["pruned_filters"]) == 5
+
+
+def test_int8_file_still_tells_the_classes_apart(chain):
+    _, _, result = chain
+    assert result.verification["litert"].accuracy > 0.9
+    assert result.verification.samples == len(VAL[1])
+
+
+def test_given_model_is_not_changed(chain):
+    model, before, _ = chain
+    assert all(map(np.array_equal, model.get_weights(), before))
+
+
+def test_same_seed_gives_the_same_models(chain):
+    again = compressed(trained_model())
+    weights = again.quantized.get_weights(), chain[2].quantized.get_weights()
+    assert all(map(np.array_equal, *weights))
+    assert again.verification == chain[2].verification
+
+
+def test_model_that_was_not_compiled_is_refused():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    with pytest.raises(UnsupportedError, match="has no loss and optimizer"):
+        sft_keras.compress(model, TRAIN, VAL)
+
+
+def test_model_without_prunable_filters_is_refused():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    x = np.ones((4, 4), "float32")
+    with pytest.raises(UnsupportedError, match="no filter that can be pruned"):
+        sft_keras.compress(model, (x, x[:, :2]), (x, x[:, :2]), verbose=0)
