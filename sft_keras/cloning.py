@@ -1,8 +1,10 @@
-"""A fresh layer made from an old one."""
+"""Fresh layers made from old ones, and their weights."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import numpy as np
 
 from sft_keras import flavors
 
@@ -34,6 +36,21 @@ def clone(layer: Any, config_of: Callable[[Any], dict] = config) -> Any:
         return type(layer)(**{**new_config, "function": layer.function})
     with flavors.library(layer).utils.custom_object_scope(_functions(layer)):
         return type(layer).from_config(new_config)
+
+
+def assign(model: Any, values: Iterable[np.ndarray]) -> None:
+    """Gives a model its weights, in the order of `flavors.weights`, each cast to its dtype."""
+    for variable, value in zip(flavors.weights(model), values, strict=True):
+        variable.assign(value.astype(flavors.to_numpy(variable).dtype))
+    _finalize(model)
+
+
+def _finalize(model: Any) -> None:
+    for layer in model.layers:
+        if flavors.is_model(layer):
+            _finalize(layer)
+        elif type(layer).__name__ == "Normalization":
+            layer.finalize_state()  # it computes with a copy of its weights
 
 
 def _functions(layer: Any) -> dict[str, Callable]:

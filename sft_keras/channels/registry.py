@@ -70,7 +70,7 @@ def no_rule_reason(layer: Any) -> str:
 
 def _is_adapted(layer: Any) -> bool:
     """Whether a layer of Keras 3 computes its kernel from other variables."""
-    return getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None)
+    return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
 
 def _kind(cls: type) -> str:

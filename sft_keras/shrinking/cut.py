@@ -43,11 +43,7 @@ class Cuts:
         return config
 
     def value(self, variable: Any) -> np.ndarray:
-        """What stays of a variable of the model, with folded constants added to biases."""
-        return self.exact_value(variable).astype(flavors.to_numpy(variable).dtype)
-
-    def exact_value(self, variable: Any) -> np.ndarray:
-        """The same in float64, before it is rounded to the variable's dtype."""
+        """What stays of a variable, with folded constants added to biases, in float64."""
         value = flavors.to_numpy(variable).astype("float64")
         return self.part(variable, value + self._bias_shifts.get(id(variable), 0))
 

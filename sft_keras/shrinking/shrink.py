@@ -8,7 +8,7 @@ from absl import logging
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.mask import read_mask, require_filters_left
-from sft_keras.cloning import clone
+from sft_keras.cloning import assign, clone
 from sft_keras.errors import UnsupportedError
 from sft_keras.shrinking.cut import Cuts
 from sft_keras.shrinking.optimizer import compile_like
@@ -47,8 +47,7 @@ def shrink(model: Any) -> Any:
         logging.warning("No filter of model '%s' is zero: shrink only copies it.", model.name)
     cuts = Cuts(groups, mask)
     small = flavors.rebuild(model, lambda layer: clone(layer, cuts.config))
-    for old, new in zip(flavors.weights(model), flavors.weights(small), strict=True):
-        new.assign(cuts.value(old))
+    assign(small, map(cuts.value, flavors.weights(model)))
     difference = prove_equal(groups, small, mask, cuts)
     compile_like(model, small, cuts)
     logging.info(

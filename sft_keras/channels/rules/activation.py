@@ -59,7 +59,7 @@ def rectifier(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     return mapped(call.layer, x, call.layer.call)
 
 
-def _rectifiers(layer: Any) -> tuple[type, ...]:
+def _rectifiers(layer: Any) -> Any:
     layers = flavors.library(layer).layers
     return layers.ReLU, layers.LeakyReLU, layers.ELU
 
