@@ -31,7 +31,10 @@ _PUBLIC = {
     "shrink": "shrinking",
     "verify": "tflite",
 }
-_MODULES = ("callbacks", "constraints", "criteria", "errors", "regularizers", "schedules")
+_MODULES = (
+    *("callbacks", "constraints", "costs", "criteria", "datasets", "errors", "quantization"),
+    *("regularizers", "schedules", "tflite", "training"),
+)
 
 __all__ = ["__version__", *_MODULES, *_PUBLIC]
 
