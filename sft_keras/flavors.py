@@ -221,6 +221,8 @@ def compile_arguments(model: Any) -> dict:
     given = dict(model._get_compile_args() if is_tf_keras(model) else model._compile_config.config)
     if is_tf_keras(model):
         given["jit_compile"] = model.jit_compile
+        given["run_eagerly"] = model._run_eagerly  # the public one is true for dynamic layers too
+        given["steps_per_execution"] = int(model._steps_per_execution)
     given["optimizer"] = fresh(model.optimizer)
     for key in ("metrics", "weighted_metrics"):
         given[key] = tree.map_structure(
@@ -232,6 +234,11 @@ def compile_arguments(model: Any) -> dict:
 def fresh(thing: Any) -> Any:
     """A copy, without state, of a layer, optimizer or metric."""
     return type(thing).from_config(thing.get_config())
+
+
+def loss_config(loss: Any) -> dict:
+    """The constructor arguments of a loss object, with its function's: Huber forgets `delta`."""
+    return {**loss.get_config(), **getattr(loss, "_fn_kwargs", {})}
 
 
 def to_numpy(value: Any):
@@ -272,6 +279,7 @@ def with_all_outputs(model: Any) -> Any:
 def is_built(optimizer: Any) -> bool:
     """Whether an optimizer has its slot variables."""
     if is_tf_keras(optimizer):
+        optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         return getattr(optimizer, "_built", False)  # no public one; some get it only when built
     return optimizer.built
 

@@ -26,7 +26,7 @@ def activated(walk: Trace, layer: Any, x: Channels) -> Channels:
     function = getattr(layer, "activation", None)
     if function is None:
         return x
-    if isinstance(function, _rectifiers(layer)):
+    if type(function) in _rectifiers(layer):
         return mapped(layer, x, function.call)
     name = getattr(function, "__name__", type(function).__name__)
     known = getattr(function, "__module__", "").partition(".")[0] in LIBRARIES

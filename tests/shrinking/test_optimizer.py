@@ -1,0 +1,128 @@
+"""Training goes on after `shrink` as it would have gone on with the filters held at zero."""
+
+import numpy as np
+import pytest
+
+import sft_keras
+from sft_keras import flavors
+from sft_keras.channels.mask import apply_mask, read_mask
+from sft_keras.shrinking.cut import Cuts
+
+OPTIMIZERS = {
+    "sgd": lambda k: k.optimizers.SGD(0.05, momentum=0.9, nesterov=True),
+    "adam": lambda k: k.optimizers.Adam(1e-2, amsgrad=True),
+    "adamw": lambda k: k.optimizers.AdamW(1e-2, weight_decay=0.1, use_ema=True),
+    "rmsprop": lambda k: k.optimizers.RMSprop(1e-3, momentum=0.5, centered=True),
+    "schedule": lambda k: k.optimizers.SGD(
+        k.optimizers.schedules.ExponentialDecay(0.1, 3, 0.5), momentum=0.5
+    ),
+}
+X = np.random.default_rng(0).normal(size=(16, 6, 6, 3)).astype("float32")
+Y = np.random.default_rng(1).integers(0, 3, 16)
+
+
+def _net(k, **kwargs):
+    layers = k.layers
+    return k.Sequential(
+        [
+            k.Input((6, 6, 3)),
+            layers.Conv2D(8, 3, padding="same", use_bias=False, **kwargs),
+            layers.BatchNormalization(**kwargs),
+            layers.ReLU(**kwargs),
+            layers.Conv2D(6, 3, activation="relu", **kwargs),
+            layers.Flatten(**kwargs),
+            layers.Dense(3, dtype="float32"),
+        ]
+    )
+
+
+def _trained(k, randomize, optimizer, **kwargs):
+    model = _net(k, **kwargs)
+    loss = k.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(optimizer, loss, metrics=["accuracy", k.metrics.SparseCategoricalAccuracy()])
+    randomize(model)
+    model.fit(X, Y, epochs=2, batch_size=8, verbose=0, shuffle=False)
+    groups = sft_keras.channel_groups(model)
+    mask = np.zeros(groups.count, bool)
+    for _, classes in groups.producers[:2]:
+        mask[classes[::2]] = True
+    apply_mask(groups, mask)
+    return model, groups, mask
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_next_steps_are_the_same(flavor, name, randomize):
+    model, groups, mask = _trained(flavor, randomize, OPTIMIZERS[name](flavor))
+    small = sft_keras.shrink(model)
+    assert int(small.optimizer.iterations) == int(model.optimizer.iterations) == 4
+    for _ in range(3):
+        losses = [m.train_on_batch(X, Y, return_dict=True)["loss"] for m in (model, small)]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+        apply_mask(groups, mask)  # as FilterMask does in every step
+    cuts = Cuts(groups, mask)
+    for old, new in zip(flavors.weights(model), flavors.weights(small), strict=True):
+        np.testing.assert_allclose(cuts.value(old), flavors.to_numpy(new), rtol=2e-3, atol=2e-4)
+    assert np.array_equal(read_mask(groups), mask)
+
+
+def test_compile_settings_are_carried_over(flavor, randomize):
+    model, *_ = _trained(flavor, randomize, flavor.optimizers.Adam(3e-3, beta_1=0.8, clipnorm=2.0))
+    model.compile(
+        flavor.optimizers.Adam(3e-3, beta_1=0.8, clipnorm=2.0),
+        loss=model.loss,
+        metrics=["accuracy"],
+        loss_weights=[0.5],
+        steps_per_execution=2,
+        run_eagerly=True,
+    )
+    small = sft_keras.shrink(model)
+    assert small.optimizer is not model.optimizer
+    assert small.optimizer.get_config() == model.optimizer.get_config()
+    assert small.loss is model.loss
+    assert small.run_eagerly
+    assert flavors.compile_arguments(small)["steps_per_execution"] == 2
+    first, second = (m.evaluate(X, Y, verbose=0, return_dict=True) for m in (model, small))
+    assert first == pytest.approx(second, rel=1e-5)
+
+
+def test_model_that_was_not_compiled_stays_so(flavor, randomize):
+    model = _net(flavor)
+    randomize(model)
+    assert not flavors.is_compiled(sft_keras.shrink(model))
+
+
+def test_loss_scale_is_carried_over(flavor, randomize):
+    optimizer = flavor.optimizers.Adam(1e-3)
+    wrapper = getattr(flavor.mixed_precision, "LossScaleOptimizer", None)
+    optimizer = (wrapper or flavor.optimizers.LossScaleOptimizer)(optimizer)
+    model, *_ = _trained(flavor, randomize, optimizer, dtype="mixed_float16")
+    small = sft_keras.shrink(model)
+    assert type(small.optimizer) is type(model.optimizer)
+    assert int(small.optimizer.iterations) == int(model.optimizer.iterations)
+    small.fit(X, Y, verbose=0)
+
+
+def test_state_not_shaped_like_the_weights_starts_afresh_with_a_warning(flavor, randomize, caplog):
+    model, *_ = _trained(flavor, randomize, flavor.optimizers.Adafactor(1e-2))
+    with caplog.at_level("WARNING"):
+        small = sft_keras.shrink(model)
+    assert "Adafactor" in caplog.text
+    small.fit(X, Y, verbose=0)
+
+
+def test_optimizer_that_never_stepped(flavor, randomize):
+    model = _net(flavor)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    randomize(model)
+    small = sft_keras.shrink(model)
+    small.fit(X, Y, verbose=0)
+    assert int(small.optimizer.iterations) == 1
+
+
+def test_legacy_optimizer_of_tf_keras(randomize):
+    import tf_keras as k
+
+    model, *_ = _trained(k, randomize, k.optimizers.legacy.SGD(0.1, momentum=0.9))
+    small = sft_keras.shrink(model)
+    small.fit(X, Y, verbose=0)
+    assert type(small.optimizer) is type(model.optimizer)

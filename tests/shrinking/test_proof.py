@@ -1,0 +1,116 @@
+"""The proof fires, and names the layer, when a rule is wrong."""
+
+import numpy as np
+import pytest
+
+import sft_keras
+from sft_keras import flavors
+from sft_keras.channels import mask as mask_module
+from sft_keras.channels.rules import activation
+from sft_keras.channels.trace import Trace
+from sft_keras.cloning import assign, clone
+from sft_keras.errors import ShrinkError
+from sft_keras.shrinking import proof
+from sft_keras.shrinking.cut import Cuts
+
+
+@pytest.fixture
+def model(flavor, masked):
+    """A masked network whose pruned filters emit 0.5 into a Dense layer."""
+    layers = flavor.layers
+    model = flavor.Sequential(
+        [
+            flavor.Input((8, 8, 3)),
+            layers.Conv2D(6, 3, activation="sigmoid", name="conv"),
+            layers.GlobalAveragePooling2D(name="pool"),
+            layers.Dense(5, activation="tanh", name="hidden"),
+            layers.Dense(2, name="logits"),
+        ]
+    )
+    masked(model)
+    return model
+
+
+def test_a_forgotten_constant_is_found(model, monkeypatch):
+    monkeypatch.setattr(activation, "mapped", lambda layer, x, *args, **kwargs: x)
+    with pytest.raises(ShrinkError, match="at layer 'hidden'"):
+        sft_keras.shrink(model)
+
+
+def test_a_constant_folded_wrongly_is_found(model, monkeypatch):
+    def wrong(walk, layer, kernel, axis, output_axis, ids, dead, exact):
+        fold(walk, layer, kernel, axis, output_axis, ids, dead * 1.01, exact)
+
+    fold = Trace.fold
+    monkeypatch.setattr(Trace, "fold", wrong)
+    with pytest.raises(ShrinkError, match="at layer 'hidden'"):
+        sft_keras.shrink(model)
+
+
+def test_cutting_the_wrong_rows_is_found(model, monkeypatch):
+    part = Cuts.part
+
+    def reversed_rows(self, variable, value):
+        rows_cut = value.ndim == 2 and part(self, variable, value).shape[0] < value.shape[0]
+        return part(self, variable, value[::-1] if rows_cut else value)
+
+    monkeypatch.setattr(Cuts, "part", reversed_rows)
+    with pytest.raises(ShrinkError, match="at layer 'hidden'"):
+        sft_keras.shrink(model)
+
+
+def test_removing_filters_that_are_not_zero_is_found(model):
+    groups = sft_keras.channel_groups(model)
+    mask = mask_module.read_mask(groups)
+    mask[np.flatnonzero(groups.prunable & ~mask)[0]] = True
+    cuts = Cuts(groups, mask)
+    small = flavors.rebuild(model, lambda layer: clone(layer, cuts.config))
+    assign(small, map(cuts.value, flavors.weights(model)))
+    with pytest.raises(ShrinkError, match="at layer 'hidden'"):
+        proof.prove_equal(groups, small, mask, cuts)
+
+
+def test_a_layer_that_computes_differently_is_found_where_float64_agrees(model, monkeypatch):
+    # As if a layer kept a stale copy of its weights: both float64 copies are wrong alike.
+    groups = sft_keras.channel_groups(model)
+    mask = mask_module.read_mask(groups)
+    stale, fresh = sft_keras.shrink(model), sft_keras.shrink(model)
+    stale.get_layer("logits").kernel.assign(-stale.get_layer("logits").kernel)
+    in_float64 = proof.in_float64
+    monkeypatch.setattr(proof, "in_float64", lambda x, *w: in_float64(fresh if w else x, *w))
+    with pytest.raises(ShrinkError, match="at layer 'logits'"):
+        proof.prove_equal(groups, stale, mask, Cuts(groups, mask))
+
+
+def test_differences_that_the_output_hides_are_found(flavor, masked, monkeypatch):
+    model = flavor.Sequential(
+        [
+            flavor.Input((4,)),
+            flavor.layers.Dense(6, activation="sigmoid"),
+            flavor.layers.Dense(4, name="hidden"),
+            flavor.layers.ReLU(max_value=0.0),
+        ]
+    )
+    masked(model)
+    monkeypatch.setattr(activation, "mapped", lambda layer, x, *args, **kwargs: x)
+    with pytest.raises(ShrinkError, match="at layer 'hidden'"):
+        sft_keras.shrink(model)
+
+
+def test_difference_is_relative_and_never_hides_nan():
+    big = [np.array([[1e6, -1e6]])]
+    assert proof.relative_difference(big, [big[0] + 1.0]) == pytest.approx(1e-6)
+    assert proof.relative_difference(big, [np.array([[1e6, np.nan]])]) == np.inf
+    assert proof.relative_difference(big, [np.zeros((1, 3))]) == np.inf
+    assert proof.relative_difference([np.zeros(2)], [np.full(2, 0.5)]) == 0.5
+
+
+def test_random_inputs_have_the_structure_and_types_of_the_model(flavor):
+    image, ids = flavor.Input((None, 4)), flavor.Input((5,), dtype="int32")
+    merged = [flavor.layers.Dense(2)(image), flavor.layers.Embedding(2, 3)(ids)]
+    model = flavor.Model({"image": image, "ids": ids}, merged)
+    inputs = proof.random_inputs(model, batch=3)
+    assert inputs["image"].shape == (3, proof.UNKNOWN_SIZE, 4)
+    assert inputs["ids"].dtype == np.int32
+    assert set(np.unique(inputs["ids"])) <= {0, 1}
+    assert [x.shape for x in proof.outputs(model, inputs)] == [(3, 64, 2), (3, 5, 3)]

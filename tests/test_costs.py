@@ -1,0 +1,119 @@
+"""Costs against numbers worked out by hand."""
+
+import pytest
+
+import sft_keras
+
+# name: (input shape, layer given `keras.layers`, parameters, multiply-accumulates)
+LAYERS = {
+    "conv1d": ((10, 3), lambda x: x.Conv1D(4, 5), 5 * 3 * 4 + 4, 6 * 5 * 3 * 4),
+    "conv2d": ((8, 8, 3), lambda x: x.Conv2D(4, 3), 3 * 3 * 3 * 4 + 4, 6 * 6 * 27 * 4),
+    "strided": (
+        (8, 8, 3),
+        lambda x: x.Conv2D(4, 3, strides=2, padding="same", use_bias=False),
+        108,
+        4 * 4 * 108,
+    ),
+    "grouped": ((8, 8, 4), lambda x: x.Conv2D(6, 3, groups=2), 9 * 2 * 6 + 6, 36 * 9 * 2 * 6),
+    "conv3d": ((4, 4, 4, 2), lambda x: x.Conv3D(3, 2), 8 * 2 * 3 + 3, 27 * 8 * 2 * 3),
+    "transpose": (
+        (4, 4, 3),
+        lambda x: x.Conv2DTranspose(5, 2, strides=2),
+        2 * 2 * 3 * 5 + 5,
+        4 * 4 * 2 * 2 * 3 * 5,
+    ),
+    "depthwise1d": ((8, 3), lambda x: x.DepthwiseConv1D(3), 3 * 3 + 3, 6 * 3 * 3),
+    "depthwise": (
+        (8, 8, 3),
+        lambda x: x.DepthwiseConv2D(3, depth_multiplier=2),
+        9 * 3 * 2 + 6,
+        36 * 9 * 6,
+    ),
+    "separable": (
+        (8, 8, 3),
+        lambda x: x.SeparableConv2D(5, 3, depth_multiplier=2),
+        9 * 6 + 6 * 5 + 5,
+        36 * (9 * 6 + 6 * 5),
+    ),
+    "separable1d": ((8, 3), lambda x: x.SeparableConv1D(5, 3), 9 + 15 + 5, 6 * (9 + 15)),
+    "dense": ((7,), lambda x: x.Dense(4), 7 * 4 + 4, 28),
+    "dense_rank3": ((5, 7), lambda x: x.Dense(4), 32, 5 * 28),
+    "batch_norm": ((8, 8, 3), lambda x: x.BatchNormalization(), 12, 0),
+    "pooling": ((8, 8, 3), lambda x: x.MaxPooling2D(2), 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_cost_of_one_layer(flavor, name):
+    shape, layer, params, macs = LAYERS[name]
+    cost = sft_keras.cost(flavor.Sequential([flavor.Input(shape), layer(flavor.layers)]))
+    assert (cost.params, cost.macs) == (params, macs)
+    assert cost.bytes == 4 * params
+
+
+def test_channels_first_costs_the_same():
+    import tf_keras as k
+
+    layers = [k.layers.SeparableConv2D(5, 3, data_format="channels_first")]
+    cost = sft_keras.cost(k.Sequential([k.Input((3, 8, 8)), *layers]))
+    assert cost.macs == 36 * (9 * 3 + 3 * 5)
+
+
+def test_peak_counts_what_is_still_to_be_read(flavor):
+    layers = flavor.layers
+    x = flavor.Input((8, 8, 3), name="image")  # 192
+    a = layers.Conv2D(4, 1, name="a")(x)  # 256, alive until the sum
+    b = layers.Conv2D(10, 1, name="b")(a)  # 640
+    c = layers.Conv2D(4, 1, name="c")(b)  # 256
+    model = flavor.Model(x, layers.Add(name="sum")([a, c]))
+    cost = sft_keras.cost(model)
+    assert cost.peak_activations == 256 + 640 + 256
+    assert {layer.name: layer.activations for layer in cost.layers} == {
+        "image": 192,
+        "a": 256,
+        "b": 640,
+        "c": 256,
+        "sum": 256,
+    }
+
+
+def test_shared_layer_is_stored_once_and_computed_twice(flavor):
+    shared = flavor.layers.Dense(4, name="shared")
+    x, z = flavor.Input((3,)), flavor.Input((3,))
+    cost = sft_keras.cost(flavor.Model([x, z], [shared(x), shared(z)]))
+    assert (cost.params, cost.macs) == (16, 24)
+
+
+def test_nested_model_counts_with_each_call(flavor):
+    inner = flavor.Sequential([flavor.Input((3,)), flavor.layers.Dense(3)], name="inner")
+    x = flavor.Input((3,))
+    cost = sft_keras.cost(flavor.Model(x, inner(inner(x))))
+    assert (cost.params, cost.macs) == (12, 18)
+
+
+def test_bytes_follow_the_dtype(flavor):
+    layers = [flavor.layers.Dense(4, dtype="bfloat16"), flavor.layers.Dense(2, dtype="float32")]
+    cost = sft_keras.cost(flavor.Sequential([flavor.Input((3,)), *layers]))
+    assert cost.bytes == 2 * 16 + 4 * 10
+
+
+def test_table_and_data(flavor):
+    model = flavor.Sequential([flavor.Input((1000,)), flavor.layers.Dense(50, name="wide")])
+    cost = sft_keras.cost(model)
+    lines = str(cost).splitlines()
+    assert lines[0].split() == ["layer", "params", "MACs", "activations"]
+    assert lines[-2].split() == ["wide", "50,050", "50,000", "50"]
+    assert lines[-1].split() == ["total", "50,050", "50,000", "1,050", "(peak)"]
+    assert cost.to_dict()["layers"][-1] == {
+        "name": "wide",
+        "kind": "Dense",
+        "params": 50050,
+        "macs": 50000,
+        "activations": 50,
+    }
+    assert cost.to_dict()["bytes"] == 200200
+
+
+def test_model_without_a_graph_is_refused(flavor):
+    with pytest.raises(sft_keras.errors.UnsupportedError, match="was never built"):
+        sft_keras.cost(flavor.Sequential([flavor.layers.Dense(3)]))
