@@ -10,6 +10,7 @@ from absl import logging
 
 from sft_keras import criteria, schedules
 from sft_keras.channels import ChannelGroups
+from sft_keras.errors import ArgumentError
 from sft_keras.pruning.attachments import Masks, Penalties
 from sft_keras.pruning.convergence import MaskConvergence, Plateau
 from sft_keras.pruning.phases import Phase, PhasePlan
@@ -74,7 +75,7 @@ class SoftFilterPrune(_BothKerases):
         seed: for criteria that draw random numbers.
 
     Raises:
-        ValueError: an argument is out of range or names no layer.
+        ArgumentError: an argument is out of range or names no layer.
         UnsupportedError: the model has no filter that can be pruned.
 
     Example:
@@ -250,9 +251,9 @@ def _check_arguments(given: dict[str, Any]) -> None:
     """Refuses arguments out of range, by name."""
     for name, low, high in (("soft_share", 0, 1), ("decay", 0, 1), ("l1", 0, np.inf)):
         if not low <= given[name] <= high:
-            raise ValueError(f"{name} is {given[name]!r}; take a number from {low} to {high}.")
+            raise ArgumentError(f"{name} is {given[name]!r}; take a number from {low} to {high}.")
     for name, low in (("prune_epochs", 1), ("fine_tune_epochs", 0), ("width_multiple", 1)):
         if not (isinstance(given[name], int) and given[name] >= low):
-            raise ValueError(f"{name} is {given[name]!r}; take a whole number of {low} or more.")
+            raise ArgumentError(f"{name} is {given[name]!r}; take a whole number of {low} or more.")
     if given["recipe"] not in ("effective", "literal"):
-        raise ValueError(f"recipe is {given['recipe']!r}; take 'effective' or 'literal'.")
+        raise ArgumentError(f"recipe is {given['recipe']!r}; take 'effective' or 'literal'.")

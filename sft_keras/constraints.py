@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from sft_keras.errors import ArgumentError
+
 
 @keras.saving.register_keras_serializable("sft_keras")
 class FilterMask(keras.constraints.Constraint):
@@ -20,7 +22,7 @@ class FilterMask(keras.constraints.Constraint):
         inner: another constraint, applied before the mask.
 
     Raises:
-        ValueError: the mask is not one-dimensional, or holds anything but 0 and 1.
+        ArgumentError: the mask is not one-dimensional, or holds anything but 0 and 1.
 
     Example:
         >>> mask = sft_keras.constraints.FilterMask([1, 0, 1, 1])
@@ -61,7 +63,7 @@ class FilterMask(keras.constraints.Constraint):
 def _checked(mask: Any) -> np.ndarray:
     values = np.asarray(mask, "float32")
     if values.ndim != 1 or not np.isin(values, (0.0, 1.0)).all():
-        raise ValueError(
+        raise ArgumentError(
             f"FilterMask needs a one-dimensional mask of zeros and ones, got shape {values.shape}."
         )
     return values

@@ -15,6 +15,7 @@ from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.tensor import FIXED
 from sft_keras.channels.trace import Role, Slices
+from sft_keras.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,14 @@ def get(identifier: str | Criterion) -> Criterion:
     """A criterion by name, or the function itself.
 
     Raises:
-        ValueError: no criterion has that name.
+        ArgumentError: no criterion has that name.
     """
     if callable(identifier):
         return identifier
     if identifier in _BY_NAME:
         return _BY_NAME[identifier]
     names = ", ".join(repr(name) for name in _BY_NAME)
-    raise ValueError(f"Unknown criterion {identifier!r}; take {names} or a function.")
+    raise ArgumentError(f"Unknown criterion {identifier!r}; take {names} or a function.")
 
 
 def scores(groups: ChannelGroups, criterion: Criterion, rng: np.random.Generator) -> np.ndarray:

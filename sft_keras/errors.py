@@ -11,6 +11,10 @@ class SftKerasError(ValueError):
     exit_code = 2
 
 
+class ArgumentError(SftKerasError):
+    """An argument that is out of range, or names what there is not."""
+
+
 class UnsupportedError(SftKerasError):
     """A model, layer or operator that the package does not understand and so refuses."""
 

@@ -10,6 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from sft_keras.errors import ArgumentError
+
 DEFAULT_STRENGTH = 0.03
 SMALLEST_SQUARE = 1e-12
 
@@ -19,7 +21,7 @@ class _FilterPenalty(keras.Regularizer):
 
     def __init__(self, strength: float, axis: int):
         if not (math.isfinite(strength) and strength >= 0):
-            raise ValueError(
+            raise ArgumentError(
                 f"{type(self).__name__} needs a finite strength of 0 or more, got {strength}."
             )
         self.axis = axis
@@ -49,7 +51,7 @@ class FilterL1(_FilterPenalty):
         normalize: whether to divide the sum by the root of the number of weights.
 
     Raises:
-        ValueError: λ is negative or not finite.
+        ArgumentError: λ is negative or not finite.
 
     Example:
         >>> penalty = sft_keras.regularizers.FilterL1(1e-3)
@@ -91,7 +93,7 @@ class FilterGroupLasso(_FilterPenalty):
         axis: the axis of the filters, as for `FilterL1`.
 
     Raises:
-        ValueError: λ is negative or not finite.
+        ArgumentError: λ is negative or not finite.
 
     Example:
         >>> penalty = sft_keras.regularizers.FilterGroupLasso(1e-3)

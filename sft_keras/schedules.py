@@ -4,6 +4,8 @@ import math
 
 import keras
 
+from sft_keras.errors import ArgumentError
+
 
 class RatioSchedule:
     """Maps the progress of the prune phases, 0 to 1, to the share of the final pruning ratio.
@@ -44,7 +46,7 @@ class Polynomial(RatioSchedule):
 
     def __init__(self, power: float = 3.0):
         if power <= 0:
-            raise ValueError(f"Polynomial needs a positive power, got {power}.")
+            raise ArgumentError(f"Polynomial needs a positive power, got {power}.")
         self.power = power
 
     def __call__(self, progress: float) -> float:
@@ -66,7 +68,7 @@ class Asymptotic(RatioSchedule):
 
     def __init__(self, knee: float = 0.125):
         if not 0 < knee < 1:
-            raise ValueError(f"Asymptotic needs a knee between 0 and 1, got {knee}.")
+            raise ArgumentError(f"Asymptotic needs a knee between 0 and 1, got {knee}.")
         self.knee = knee
 
     def __call__(self, progress: float) -> float:
@@ -91,13 +93,13 @@ def get(identifier: "str | RatioSchedule") -> RatioSchedule:
     """A schedule by name, or the schedule itself.
 
     Raises:
-        ValueError: no schedule has that name.
+        ArgumentError: no schedule has that name.
     """
     if isinstance(identifier, RatioSchedule):
         return identifier
     if identifier in _BY_NAME:
         return _BY_NAME[identifier]()
     names = ", ".join(repr(name) for name in _BY_NAME)
-    raise ValueError(
+    raise ArgumentError(
         f"Unknown ratio schedule {identifier!r}; take {names} or a RatioSchedule object."
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from sft_keras.channels import ChannelGroup, ChannelGroups
-from sft_keras.errors import UnsupportedError
+from sft_keras.errors import ArgumentError, UnsupportedError
 
 Ratio = float | Mapping[str, float]
 
@@ -16,13 +16,13 @@ def check_ratio(ratio: Ratio) -> None:
     """Refuses a ratio outside [0, 1).
 
     Raises:
-        ValueError: names the ratio, and the layer where it is one of several.
+        ArgumentError: names the ratio, and the layer where it is one of several.
     """
     items = ratio.items() if isinstance(ratio, Mapping) else [("", ratio)]
     for name, value in items:
         if not (isinstance(value, int | float) and 0 <= value < 1):
             where = f" for layer '{name}'" if name else ""
-            raise ValueError(
+            raise ArgumentError(
                 f"pruning_ratio{where} is {value!r}; take a number from 0 up to, not including, 1."
             )
 
@@ -41,7 +41,7 @@ def group_ratios(groups: ChannelGroups, ratio: Ratio, exclude: Sequence[str] = (
 
     Raises:
         UnsupportedError: nothing can be pruned.
-        ValueError: a name or pattern fits no layer, or names one that cannot be pruned.
+        ArgumentError: a name or pattern fits no layer, or names one that cannot be pruned.
     """
     check_ratio(ratio)
     if not any(group.prunable for group in groups):
@@ -59,13 +59,13 @@ def _check_names(groups: ChannelGroups, patterns: Sequence[str]) -> None:
     names = [name for group in groups for name in group.layers]
     for pattern in patterns:
         if not fnmatch.filter(names, pattern):
-            raise ValueError(
+            raise ArgumentError(
                 f"No layer with filters is called '{pattern}'; there are: {', '.join(names)}."
             )
     for group in groups:
         for name in set(group.layers) & set(patterns):
             if not group.prunable and group.filters == _filters_of(groups, name):
-                raise ValueError(
+                raise ArgumentError(
                     f"Layer '{name}' cannot be pruned: it {group.reason}; leave it out."
                 )
 
