@@ -1,0 +1,174 @@
+"""Each function of `flavors`, on both Kerases: fails when a private attribute of either changes."""
+
+import numpy as np
+import pytest
+
+from sft_keras import flavors
+from sft_keras.errors import UnsupportedError
+
+
+def _functional(k):
+    x = k.Input((4,), name="x")
+    dense = k.layers.Dense(4, name="dense")
+    y = k.layers.Add(name="add")([dense(x), dense(dense(x))])
+    return k.Model({"in": x}, {"out": y * 2.0, "middle": dense(y)}, name="net")
+
+
+def _sequential(k):
+    return k.Sequential([k.Input((4,)), k.layers.Dense(3, name="dense")], name="seq")
+
+
+def test_library_and_kind_of_each_object(flavor):
+    model = _sequential(flavor)
+    things = [model, model.layers[0], flavor.optimizers.Adam(), flavor.metrics.Mean()]
+    is_tf_keras = flavor.__name__ == "tf_keras"
+    assert [flavors.is_tf_keras(x) for x in things] == [is_tf_keras] * 4
+    assert all(flavors.library(x) is flavor for x in things)
+    assert flavors.is_model(model)
+    assert not flavors.is_model(model.layers[0])
+
+
+@pytest.mark.parametrize("make", [_functional, _sequential])
+def test_calls_go_from_inputs_to_outputs(flavor, make):
+    model = make(flavor)
+    seen = set()
+    for call in flavors.calls(model):
+        assert flavors.is_input_layer(call.layer) == (not call.inputs)
+        assert {id(x) for x in call.inputs} <= seen
+        seen |= {id(x) for x in call.outputs}
+    assert {id(x) for x in flavors.inputs(model) + flavors.outputs(model)} <= seen
+
+
+def test_every_call_of_a_shared_layer_is_seen(flavor):
+    names = [call.layer.name for call in flavors.calls(_functional(flavor))]
+    assert names.count("dense") == 4
+    assert names.count("add") == 1
+
+
+def test_operators_are_told_from_layers(flavor):
+    calls = list(flavors.calls(_functional(flavor)))
+    operators = [call.layer for call in calls if flavors.is_operator(call.layer)]
+    assert [flavors.operator_name(x) for x in operators] == ["multiply"]
+
+
+def test_producer_of_a_tensor(flavor):
+    model = _sequential(flavor)
+    assert flavors.producer(flavors.outputs(model)[0]) is model.layers[-1]
+    assert flavors.is_symbolic(flavors.outputs(model)[0])
+    assert not flavors.is_symbolic(np.zeros(3))
+
+
+def test_structures_keep_their_keys(flavor):
+    model = _functional(flavor)
+    assert set(flavors.input_structure(model)) == {"in"}
+    assert set(flavors.output_structure(model)) == {"out", "middle"}
+
+
+@pytest.mark.parametrize("make", [_functional, _sequential])
+def test_rebuild_makes_an_equal_model_with_fresh_variables(flavor, make):
+    model = make(flavor)
+    copy = flavors.rebuild(model, flavors.fresh)
+    copy.set_weights(model.get_weights())
+    assert type(copy) is type(model)
+    assert copy.name == model.name
+    assert not {id(w) for w in flavors.weights(copy)} & {id(w) for w in flavors.weights(model)}
+    x = np.ones((2, 4), "float32")
+    x = {"in": x} if make is _functional else x
+    expected, got = model.predict(x, verbose=0), copy.predict(x, verbose=0)
+    if make is _functional:
+        assert set(got) == {"out", "middle"}
+        expected, got = expected["out"], got["out"]
+    np.testing.assert_allclose(expected, got)
+
+
+def test_rebuild_can_change_calls(flavor):
+    def call_twice(layer, *args, **kwargs):
+        y = layer(*args, **kwargs)
+        return layer(y) if layer.name == "square" else y
+
+    x = flavor.Input((3,))
+    model = flavor.Model(x, flavor.layers.Dense(3, name="square", use_bias=False)(x))
+    copy = flavors.rebuild(model, flavors.fresh, call_twice)
+    copy.set_weights([np.eye(3) * 3])
+    np.testing.assert_allclose(copy(np.ones((1, 3), "float32")), np.full((1, 3), 9.0))
+
+
+def test_all_outputs(flavor):
+    model = _functional(flavor)
+    values = flavors.with_all_outputs(model)({"in": np.ones((2, 4), "float32")})
+    assert len(values) == sum(len(call.outputs) for call in flavors.calls(model))
+
+
+def test_models_without_a_graph_are_refused(flavor):
+    class Subclassed(flavor.Model):
+        pass
+
+    for model, reason in (
+        (Subclassed(name="mine"), "'mine' is a subclass"),
+        (flavor.Sequential([flavor.layers.Dense(2)]), "was never built"),
+        (flavor.layers.Dense(2), "got Dense"),
+    ):
+        with pytest.raises(UnsupportedError, match=reason):
+            flavors.require_graph(model)
+
+
+def test_compile_arguments_compile_another_model_alike(flavor):
+    model = _sequential(flavor)
+    assert not flavors.is_compiled(model)
+    mean = flavor.metrics.MeanAbsoluteError(name="other")
+    model.compile(flavor.optimizers.SGD(0.25), "mse", metrics=["mae", mean], steps_per_execution=3)
+    assert flavors.is_compiled(model)
+    given = flavors.compile_arguments(model)
+    assert given["loss"] == "mse"
+    assert given["steps_per_execution"] == 3
+    assert {"jit_compile", "run_eagerly", "loss_weights", "weighted_metrics"} <= set(given)
+    assert given["optimizer"] is not model.optimizer
+    assert float(given["optimizer"].learning_rate) == 0.25
+    assert given["metrics"][0] == "mae"
+    assert given["metrics"][1] is not mean
+    other = _sequential(flavor)
+    other.compile(**given)
+    other.fit(np.zeros((4, 4)), np.zeros((4, 3)), verbose=0)
+
+
+def test_optimizer_is_built_by_the_first_step(flavor):
+    model = _sequential(flavor)
+    model.compile(flavor.optimizers.Adam(), "mse")
+    assert not flavors.is_built(flavor.optimizers.Adam())
+    model.fit(np.zeros((4, 4)), np.zeros((4, 3)), verbose=0)
+    assert flavors.is_built(model.optimizer)
+
+
+def test_penalty_acts_while_attached(flavor):
+    model = _sequential(flavor)
+    layer = model.layers[-1]
+    model.compile(flavor.optimizers.SGD(0.0), "mse", run_eagerly=True)
+    x, y = np.zeros((4, 4), "float32"), np.zeros((4, 3), "float32")
+    plain = model.evaluate(x, y, verbose=0)
+    detach = flavors.attach_penalty(layer, layer.kernel, lambda w: 0.0 * w[0, 0] + 7.0)
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(plain + 7.0)
+    detach()
+    assert model.evaluate(x, y, verbose=0) == pytest.approx(plain)
+
+
+def test_constraint_acts_while_attached(flavor):
+    model = _sequential(flavor)
+    kernel = model.layers[-1].kernel
+    model.compile(flavor.optimizers.SGD(0.1), "mse", run_eagerly=True)
+    x, y = np.ones((4, 4), "float32"), np.ones((4, 3), "float32")
+    detach = flavors.attach_constraint(kernel, lambda w: 0.0 * w)
+    model.fit(x, y, verbose=0)
+    assert not flavors.to_numpy(kernel).any()
+    detach()
+    model.fit(x, y, verbose=0)
+    assert flavors.to_numpy(kernel).any()
+
+
+def test_arrays_to_tensors_and_back(flavor):
+    layer = flavor.layers.ReLU()
+    value = np.array([[-1.0, 0.1]])
+    result = flavors.to_numpy(flavor.activations.relu(flavors.to_tensor(value, layer)))
+    assert result.dtype == np.float64
+    np.testing.assert_array_equal(result, [[0.0, 0.1]])
+    variable = _sequential(flavor).layers[-1].kernel
+    assert flavors.to_numpy(variable).shape == (4, 3)
