@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import tf_keras
 
 
@@ -21,21 +20,3 @@ class Affine(tf_keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """Returns `inputs * scale + shift`."""
         return inputs * self.scale + self.shift
-
-    @classmethod
-    def of(cls, scale: Any, shift: Any, name: str, x: Any) -> Any:
-        """Applies a new Affine to a symbolic tensor.
-
-        Args:
-            scale: float or array that broadcasts to (channels,).
-            shift: likewise.
-            name: of the layer.
-            x: symbolic tensor of shape (batch, ..., channels).
-
-        Returns:
-            The symbolic output, of the same shape.
-        """
-        layer = cls(name=name)
-        y = layer(x)
-        layer.set_weights([np.broadcast_to(value, x.shape[-1:]) for value in (scale, shift)])
-        return y

@@ -47,9 +47,17 @@ def _optimizer(optimizer: Any) -> Any:
     if optimizer is None:
         return None
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that of LossScaleOptimizer
-    new = _like(tf_keras.optimizers, optimizer)
-    new.learning_rate = float(optimizer.learning_rate)
-    return new
+    config = optimizer.get_config()
+    if "learning_rate" in config:
+        config["learning_rate"] = _current_rate(optimizer)
+    return _like(tf_keras.optimizers, optimizer, config)
+
+
+def _current_rate(optimizer: Any) -> float:
+    rate = optimizer.learning_rate
+    if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
+        rate = rate(optimizer.iterations)  # Legacy optimizers give the schedule itself.
+    return float(rate)
 
 
 def _all(port: Any, structure: Any) -> Any:
@@ -66,7 +74,7 @@ def _named(module: Any) -> Any:
             return _known(module, value)
         if inspect.isfunction(value):
             return _known(module, value.__name__) if _is_builtin(value) else value
-        return _like(module, value)
+        return _like(module, value, flavors.loss_config(value))
 
     return port
 
@@ -79,17 +87,14 @@ def _known(module: Any, name: str) -> str:
     return name
 
 
-def _like(module: Any, thing: Any) -> Any:
-    """A fresh object of the tf_keras class with the same name and config as `thing`."""
+def _like(module: Any, thing: Any, config: dict) -> Any:
+    """A fresh object of the tf_keras class with the same name as that of `thing`."""
     kind = type(thing).__name__
     new_class = getattr(module, kind, None)
     if new_class is None or not _is_builtin(type(thing)):
         raise _missing(kind)
-    config = thing.get_config()
-    if not flavors.is_tf_keras(thing):
-        known = arguments(new_class)
-        config = {key: value for key, value in config.items() if key in known}
-    return new_class.from_config(config)
+    known = arguments(new_class)
+    return new_class.from_config({key: value for key, value in config.items() if key in known})
 
 
 def _is_builtin(thing: Any) -> bool:

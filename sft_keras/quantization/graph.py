@@ -29,10 +29,36 @@ def like(layer: tf_keras.layers.Layer, **changes: Any) -> tf_keras.layers.Layer:
 
 
 def call_with(layer: tf_keras.layers.Layer, weights: list, x: Any) -> Any:
-    """Calls a fresh layer on a symbolic tensor and gives it its weights."""
+    """Calls a layer on a symbolic tensor and gives it its weights."""
     y = layer(x)
     layer.set_weights(weights)
     return y
+
+
+class Replaced:
+    """Calls other layers in place of one; a layer that is called twice is replaced by the same.
+
+    Args:
+        make: takes a layer and a symbolic tensor, returns the fresh layers to call one after
+            another in its place, each with its weights.
+    """
+
+    def __init__(self, make: Callable):
+        self._make = make
+        self._made: dict[Any, list[tuple]] = {}
+
+    def __call__(self, layer: tf_keras.layers.Layer, x: Any) -> Any:
+        """Applies to `x` what replaces `layer`."""
+        if layer not in self._made:
+            self._made[layer] = self._make(layer, x)
+        for new, weights in self._made[layer]:
+            x = call_with(new, weights, x)
+        return x
+
+
+def output_layers(model: tf_keras.Model) -> set:
+    """The layers that make the model's outputs."""
+    return {flavors.producer(x) for x in flavors.outputs(model)}
 
 
 def single_readers(model: tf_keras.Model) -> dict[Any, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 import tf_keras
 from absl import logging
 
+from sft_keras import flavors
 from sft_keras.quantization import compiling, int8
 from sft_keras.quantization.passes import PASSES
 from sft_keras.quantization.port import port
@@ -69,6 +70,7 @@ def problems(model: Any) -> list[Problem]:
 
 def _prepare(model: Any, found: list[Problem]) -> tuple[tf_keras.Model, dict]:
     """The rewritten port of a model and its compile settings; problems go to `found`."""
+    flavors.require_graph(model)
     settings = compiling.settings(model, found)
     rewritten = port(model, found)
     for rewrite in PASSES:

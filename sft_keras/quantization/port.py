@@ -43,15 +43,16 @@ def port(model: Any, problems: list[Problem]) -> tf_keras.Model:
         problems: what cannot be ported is added here.
 
     Returns:
-        A functional tf_keras model. The outputs of a layer that cannot be ported become inputs of
-        it, so that the layers behind can be looked at too; otherwise the port is proven equal.
+        A functional tf_keras model, proven equal if all could be ported. Otherwise the graph ends
+        before what could not and starts again behind it, so that all else can be looked at.
     """
     flavors.require_graph(model)
     walk = _Walk(problems, {call.layer.name for call in flavors.calls(model)})
     inputs = tree.map_structure(_input, flavors.input_structure(model))
     outputs = walk.run(model, tree.flatten(inputs))
     if walk.stand_ins:
-        return tf_keras.Model([*tree.flatten(inputs), *walk.stand_ins], outputs, name=model.name)
+        ends = [*outputs, *walk.dead_ends]
+        return tf_keras.Model([*tree.flatten(inputs), *walk.stand_ins], ends, name=model.name)
     outputs = tree.pack_sequence_as(flavors.output_structure(model), outputs)
     ported = tf_keras.Model(inputs, outputs, name=model.name)
     equality.require_equal(model, ported)
@@ -69,6 +70,7 @@ class _Walk:
 
     def __init__(self, problems: list[Problem], names: set[str]):
         self.stand_ins: list[Any] = []
+        self.dead_ends: list[Any] = []
         self._problems = problems
         self._names = names
         self._layers: dict[int, Any] = {}
@@ -98,6 +100,7 @@ class _Walk:
             problem = Problem(call.layer.name, e.reason, e.way_out)
             if problem not in self._problems:
                 self._problems.append(problem)
+        self.dead_ends += [x for x in tree.flatten((args, kwargs)) if flavors.is_symbolic(x)]
         return [self._stand_in(x) for x in call.outputs]
 
     def _layer(self, layer: Any, prefix: str) -> Any:

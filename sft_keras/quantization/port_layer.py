@@ -8,6 +8,7 @@ import tf_keras
 
 from sft_keras import flavors
 from sft_keras.quantization.arguments import arguments
+from sft_keras.quantization.int8 import ACTIVATIONS
 from sft_keras.quantization.problem import Unportable
 
 # Keras 3 and tf_keras name the same thing differently.
@@ -23,8 +24,6 @@ MERGES = {
     "maximum": tf_keras.layers.Maximum,
     "minimum": tf_keras.layers.Minimum,
 }
-
-ACTIVATIONS = {"relu", "relu6", "leaky_relu", "silu", "gelu", "sigmoid", "tanh", "softmax"}
 
 # What `x <operator> constant` is as `x * scale + offset`.
 AFFINE: dict[str, Callable] = {
@@ -99,8 +98,8 @@ def _config(layer: Any) -> dict:
 def _value(key: str, value: Any) -> Any:
     if key == "activation" and not _is_shared_activation(value):
         raise Unportable(
-            f"has activation {_label(value)}, which tf_keras has not",
-            f"use one of linear, {', '.join(sorted(ACTIVATIONS))}",
+            f"has activation {_label(value)}, which has no int8 form",
+            f"use one of {', '.join(ACTIVATIONS)}",
         )
     if key.endswith(("_regularizer", "_constraint")) and isinstance(value, dict):
         return _penalty(key, value)

@@ -19,7 +19,7 @@ def _environment_kept():
     """Undoes what importing TFMOT does: TF_USE_LEGACY_KERAS=1, for the whole process."""
     before = os.environ.get("TF_USE_LEGACY_KERAS")
     # Whoever looks at `tf.keras` first settles which Keras it is; with the variable set, tf_keras.
-    _ = tf.keras.__version__
+    _ = tf.keras.layers
     yield
     os.environ.pop("TF_USE_LEGACY_KERAS", None)
     if before is not None:
@@ -77,6 +77,11 @@ class SymmetricRange(tfmot.quantization.keras.quantizers.Quantizer):
         channel_axes: how many of the last axes number the output channels; 0 for one range.
     """
 
+    # A bias is int32 in steps of (input step x kernel step): on a kernel of zeros, whose step would
+    # be next to nothing, it would be cut off. What is 256 times smaller than the largest kernel
+    # moves the output, whose range all channels share, by less than one step.
+    SMALLEST_SHARE, SMALLEST = 1 / 256, 1e-4
+
     def __init__(self, channel_axes: int):
         self.channel_axes = channel_axes
 
@@ -88,10 +93,12 @@ class SymmetricRange(tfmot.quantization.keras.quantizers.Quantizer):
         """Rounds a kernel of shape (..., *channels)."""
         options = {"num_bits": 8, "narrow_range": True}
         if not self.channel_axes:
-            high = tf.reduce_max(tf.abs(inputs))
+            high = tf.maximum(tf.reduce_max(tf.abs(inputs)), self.SMALLEST)
             return tf.quantization.fake_quant_with_min_max_vars(inputs, -high, high, **options)
         flat = tf.reshape(inputs, (*inputs.shape[: -self.channel_axes], -1))
         high = tf.reduce_max(tf.abs(flat), axis=list(range(len(flat.shape) - 1)))
+        high = tf.maximum(high, tf.reduce_max(high) * self.SMALLEST_SHARE)
+        high = tf.maximum(high, self.SMALLEST)
         rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
             flat, -high, high, **options
         )

@@ -5,7 +5,7 @@ from tf_keras import layers
 from tf_keras.activations import linear
 
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import like, rewrite
+from sft_keras.quantization.graph import Replaced, like, rewrite
 
 WITH_ACTIVATION = (
     layers.Conv1D,
@@ -22,26 +22,19 @@ WITH_ACTIVATION = (
 @proven
 def split_activations(model: tf_keras.Model) -> tf_keras.Model:
     """Turns `Conv2D(activation=f)` into `Conv2D` and `Activation(f)`, for all layers alike."""
-    split: dict[int, tuple] = {}
+    split = Replaced(_split)
 
     def call(layer, *args, **kwargs):
-        if not isinstance(layer, WITH_ACTIVATION) or layer.activation is linear:
+        if type(layer) not in WITH_ACTIVATION or layer.activation is linear:
             return layer(*args, **kwargs)
-        if id(layer) not in split:
-            split[id(layer)] = _without_activation(layer, args[0].shape), _activation(layer)
-        without, activation = split[id(layer)]
-        return activation(without(*args, **kwargs))
+        return split(layer, *args)
 
     return rewrite(model, call)
 
 
-def _without_activation(layer, input_shape):
-    without = like(layer, activation=None, name=f"{layer.name}_linear")
-    without.build(input_shape)
-    without.set_weights(layer.get_weights())
-    return without
-
-
-def _activation(layer):
+def _split(layer, x):
     # What makes the output keeps the name: losses and targets may be given by output name.
-    return layers.Activation(layer.activation, name=layer.name)
+    return [
+        (like(layer, activation=None, name=f"{layer.name}_linear"), layer.get_weights()),
+        (layers.Activation(layer.activation, name=layer.name), []),
+    ]

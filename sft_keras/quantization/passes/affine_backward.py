@@ -6,7 +6,7 @@ from tf_keras import layers
 
 from sft_keras.quantization.affine import Affine
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import call_with, like, rewrite, single_readers
+from sft_keras.quantization.graph import call_with, like, output_layers, rewrite, single_readers
 
 
 @proven
@@ -17,32 +17,33 @@ def fold_backward(model: tf_keras.Model) -> tf_keras.Model:
         for before, after in single_readers(model).items()
         if type(before) in SCALED and isinstance(after, Affine)
     }
-    folded = set(folds.values())
+    folded, named = set(folds.values()), output_layers(model)
 
     def call(layer, *args, **kwargs):
         if layer in folded:
             return args[0]
         if layer not in folds:
             return layer(*args, **kwargs)
-        return _fold(layer, folds[layer], *args)
+        affine = folds[layer]
+        return _fold(layer, affine, affine.name if affine in named else layer.name, *args)
 
     return rewrite(model, call)
 
 
-def _fold(layer, affine, x):
+def _fold(layer, affine, name, x):
     scale, shift = affine.get_weights()
     kernel, *bias = layer.get_weights()
     weights = [
         SCALED[type(layer)](kernel, scale),
         (bias[0] * scale if bias else 0) + shift,
     ]
-    return call_with(with_bias(layer), weights, x)
+    return call_with(with_bias(layer, name), weights, x)
 
 
-def with_bias(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+def with_bias(layer: tf_keras.layers.Layer, name: str) -> tf_keras.layers.Layer:
     """A fresh layer like `layer` with a bias, and without penalties: they judged other weights."""
     penalties = [key for key in layer.get_config() if key.endswith(("_regularizer", "_constraint"))]
-    return like(layer, use_bias=True, **dict.fromkeys(penalties))
+    return like(layer, name=name, use_bias=True, **dict.fromkeys(penalties))
 
 
 def _last_axis(kernel, scale):

@@ -48,7 +48,7 @@ def _fold(affine, layer, x):
     scale, shift = affine.get_weights()
     kernel, *bias = layer.get_weights()
     kernel, constant = FOLDED[type(layer)](kernel, scale, shift)
-    return call_with(with_bias(layer), [kernel, (bias[0] if bias else 0) + constant], x)
+    return call_with(with_bias(layer, layer.name), [kernel, (bias[0] if bias else 0) + constant], x)
 
 
 def _dense(kernel, scale, shift):

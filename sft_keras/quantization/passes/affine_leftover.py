@@ -5,38 +5,31 @@ from tf_keras import layers
 
 from sft_keras.quantization.affine import Affine
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import call_with, rewrite
+from sft_keras.quantization.graph import Replaced, rewrite
 
 
 @proven
 def affine_to_depthwise(model: tf_keras.Model) -> tf_keras.Model:
     """Turns each `Affine` that no neighbour took up into a depthwise convolution of size 1."""
 
+    depthwise = Replaced(_depthwise)
+
     def call(layer, *args, **kwargs):
-        if not isinstance(layer, Affine):
-            return layer(*args, **kwargs)
-        (x,) = args
-        make = BY_RANK.get(len(x.shape))
-        return make(layer, x) if make else layer(x)
+        is_open = isinstance(layer, Affine) and len(args[0].shape) in (2, 3, 4)
+        return depthwise(layer, *args) if is_open else layer(*args, **kwargs)
 
     return rewrite(model, call)
 
 
-def _images(layer, x):
+def _depthwise(layer, x):
     scale, shift = layer.get_weights()
-    conv = layers.DepthwiseConv2D(1, name=layer.name)
-    return call_with(conv, [scale.reshape(1, 1, -1, 1), shift], x)
-
-
-def _sequences(layer, x):
-    scale, shift = layer.get_weights()
-    conv = layers.DepthwiseConv1D(1, name=layer.name)
-    return call_with(conv, [scale.reshape(1, -1, 1), shift], x)
-
-
-def _vectors(layer, x):
-    lifted = layers.Reshape((1, 1, x.shape[-1]), name=f"{layer.name}_lift")(x)
-    return layers.Reshape((x.shape[-1],), name=f"{layer.name}_drop")(_images(layer, lifted))
-
-
-BY_RANK = {2: _vectors, 3: _sequences, 4: _images}
+    if len(x.shape) == 4:
+        return [(layers.DepthwiseConv2D(1, name=layer.name), [scale.reshape(1, 1, -1, 1), shift])]
+    if len(x.shape) == 3:
+        return [(layers.DepthwiseConv1D(1, name=layer.name), [scale.reshape(1, -1, 1), shift])]
+    conv = layers.DepthwiseConv2D(1, name=f"{layer.name}_scale")
+    return [
+        (layers.Reshape((1, 1, x.shape[-1]), name=f"{layer.name}_lift"), []),
+        (conv, [scale.reshape(1, 1, -1, 1), shift]),
+        (layers.Reshape((x.shape[-1],), name=layer.name), []),
+    ]

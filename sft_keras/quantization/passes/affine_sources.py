@@ -8,7 +8,7 @@ from tf_keras import layers
 
 from sft_keras.quantization.affine import Affine
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import rewrite
+from sft_keras.quantization.graph import Replaced, rewrite
 
 
 @proven
@@ -18,15 +18,22 @@ def to_affine(model: tf_keras.Model) -> tf_keras.Model:
     What acts on another axis than the last stays as it is.
     """
 
-    def call(layer, x, *args, **kwargs):
+    affine = Replaced(_affine)
+
+    def call(layer, *args, **kwargs):
         form = FORMS.get(type(layer))
         values = form(layer) if form else None
-        if values is None or not all(_per_channel(value, x) for value in values):
-            return layer(x, *args, **kwargs)
-        scale, shift = values
-        return Affine.of(np.ravel(scale), np.ravel(shift), layer.name, x)
+        if values is None or not all(_per_channel(value, args[0]) for value in values):
+            return layer(*args, **kwargs)
+        return affine(layer, *args)
 
     return rewrite(model, call)
+
+
+def _affine(layer, x):
+    values = FORMS[type(layer)](layer)
+    weights = [np.broadcast_to(np.ravel(value), x.shape[-1:]) for value in values]
+    return [(Affine(name=layer.name), weights)]
 
 
 def _per_channel(value: Any, x: Any) -> bool:

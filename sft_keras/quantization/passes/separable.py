@@ -4,7 +4,7 @@ import tf_keras
 from tf_keras import layers
 
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import call_with, rewrite
+from sft_keras.quantization.graph import Replaced, rewrite
 
 SHARED = ("strides", "padding", "dilation_rate", "depth_multiplier", "kernel_size")
 PARTS = {
@@ -19,23 +19,26 @@ def split_separable(model: tf_keras.Model) -> tf_keras.Model:
 
     The tensor between the two is quantized too, which a layer that hides it does not allow.
     """
+    split = Replaced(_split)
 
     def call(layer, *args, **kwargs):
         if type(layer) not in PARTS:
             return layer(*args, **kwargs)
-        depthwise, pointwise = _parts(layer)
-        depthwise_kernel, *pointwise_weights = layer.get_weights()
-        y = call_with(depthwise, [depthwise_kernel], *args)
-        return call_with(pointwise, pointwise_weights, y)
+        return split(layer, *args)
 
     return rewrite(model, call)
 
 
-def _parts(layer):
+def _split(layer, x):
+    depthwise_kernel, *pointwise_weights = layer.get_weights()
     depthwise_class, pointwise_class = PARTS[type(layer)]
     config = layer.get_config()
     depthwise = depthwise_class(
-        name=f"{layer.name}_depthwise", use_bias=False, **{key: config[key] for key in SHARED}
+        use_bias=False,
+        depthwise_regularizer=layer.depthwise_regularizer,
+        trainable=layer.trainable,
+        name=f"{layer.name}_depthwise",
+        **{key: config[key] for key in SHARED},
     )
     pointwise = pointwise_class(
         layer.filters,
@@ -43,6 +46,7 @@ def _parts(layer):
         use_bias=layer.use_bias,
         kernel_regularizer=layer.pointwise_regularizer,
         bias_regularizer=layer.bias_regularizer,
+        trainable=layer.trainable,
         name=layer.name,
     )
-    return depthwise, pointwise
+    return [(depthwise, [depthwise_kernel]), (pointwise, pointwise_weights)]

@@ -1,12 +1,13 @@
 """One-dimensional layers as two-dimensional ones of height 1, which have int8 kernels."""
 
+import functools
 from typing import Any
 
 import tf_keras
 from tf_keras import layers
 
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import call_with, rewrite
+from sft_keras.quantization.graph import Replaced, like, rewrite
 
 # Layers that treat every position alike work on the lifted tensor as they are.
 POSITIONWISE = (layers.Activation, layers.ReLU, layers.LeakyReLU)
@@ -16,16 +17,19 @@ POSITIONWISE = (layers.Activation, layers.ReLU, layers.LeakyReLU)
 def lift_sequences(model: tf_keras.Model) -> tf_keras.Model:
     """Turns `Conv1D` and its like on (length, channels) into 2-D on (1, length, channels)."""
     lifted: dict[int, Any] = {}
+    images = Replaced(lambda layer, _: LIFTED.get(type(layer), _positionwise)(layer))
+    reshaped = functools.cache(_reshape)
 
     def call(layer, *args, **kwargs):
         x = args[0]
-        counterpart = LIFTED.get(type(layer))
-        if counterpart is None and not (isinstance(layer, POSITIONWISE) and id(x) in lifted):
+        follows = isinstance(layer, POSITIONWISE) and id(x) in lifted
+        if type(layer) not in LIFTED and not follows:
             return layer(*args, **kwargs)
         if id(x) not in lifted:
-            lifted[id(x)] = _reshape((1, *x.shape[1:]), f"{layer.name}_lift")(x)
-        y = counterpart(layer, lifted[id(x)]) if counterpart else layer(lifted[id(x)])
-        dropped = _reshape(y.shape[2:], f"{layer.name}_drop")(y)
+            lifted[id(x)] = reshaped((1, *x.shape[1:]), f"{layer.name}_lift")(x)
+        y = images(layer, lifted[id(x)])
+        # What makes the output keeps the name.
+        dropped = reshaped(tuple(y.shape[2:]), layer.name)(y)
         # A neighbour that is lifted too reads `y`, and no reshape is left between the two.
         lifted[id(dropped)] = y
         return dropped
@@ -37,10 +41,12 @@ def _reshape(shape: tuple, name: str):
     return layers.Reshape(tuple(-1 if size is None else size for size in shape), name=name)
 
 
-def _conv(layer, x):
+def _positionwise(layer):
+    return [(like(layer, name=_name(layer)), [])]
+
+
+def _conv(layer):
     left = (layer.kernel_size[0] - 1) * layer.dilation_rate[0] if layer.padding == "causal" else 0
-    if left:
-        x = layers.ZeroPadding2D(((0, 0), (left, 0)), name=f"{layer.name}_causal")(x)
     conv = layers.Conv2D(
         layer.filters,
         padding="valid" if layer.padding == "causal" else layer.padding,
@@ -49,10 +55,11 @@ def _conv(layer, x):
         kernel_regularizer=layer.kernel_regularizer,
         **_kernel_arguments(layer),
     )
-    return call_with(conv, _lifted_weights(layer), x)
+    padding = layers.ZeroPadding2D(((0, 0), (left, 0)), name=f"{layer.name}_causal")
+    return [(padding, [])] * bool(left) + [(conv, _lifted_weights(layer))]
 
 
-def _depthwise(layer, x):
+def _depthwise(layer):
     conv = layers.DepthwiseConv2D(
         padding=layer.padding,
         # Depthwise kernels take one stride for both axes; a height of 1 stays 1 under any.
@@ -61,7 +68,11 @@ def _depthwise(layer, x):
         depthwise_regularizer=layer.depthwise_regularizer,
         **_kernel_arguments(layer),
     )
-    return call_with(conv, _lifted_weights(layer), x)
+    return [(conv, _lifted_weights(layer))]
+
+
+def _name(layer):
+    return f"{layer.name}_2d"
 
 
 def _kernel_arguments(layer):
@@ -71,7 +82,7 @@ def _kernel_arguments(layer):
         "use_bias": layer.use_bias,
         "bias_regularizer": layer.bias_regularizer,
         "trainable": layer.trainable,
-        "name": layer.name,
+        "name": _name(layer),
     }
 
 
@@ -81,23 +92,23 @@ def _lifted_weights(layer):
 
 
 def _pooling(pooling_2d):
-    def lift(layer, x):
+    def lift(layer):
         pool_size, strides = (1, *layer.pool_size), (1, *layer.strides)
-        return pooling_2d(pool_size, strides, layer.padding, name=layer.name)(x)
+        return [(pooling_2d(pool_size, strides, layer.padding, name=_name(layer)), [])]
 
     return lift
 
 
-def _up_sampling(layer, x):
-    return layers.UpSampling2D((1, layer.size), name=layer.name)(x)
+def _up_sampling(layer):
+    return [(layers.UpSampling2D((1, layer.size), name=_name(layer)), [])]
 
 
-def _zero_padding(layer, x):
-    return layers.ZeroPadding2D(((0, 0), layer.padding), name=layer.name)(x)
+def _zero_padding(layer):
+    return [(layers.ZeroPadding2D(((0, 0), layer.padding), name=_name(layer)), [])]
 
 
-def _cropping(layer, x):
-    return layers.Cropping2D(((0, 0), layer.cropping), name=layer.name)(x)
+def _cropping(layer):
+    return [(layers.Cropping2D(((0, 0), layer.cropping), name=_name(layer)), [])]
 
 
 LIFTED = {

@@ -1,0 +1,122 @@
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from keras import layers
+
+from sft_keras.errors import UnsupportedError
+from sft_keras.quantization import problems, quantize
+
+
+def dense():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, name="out")])
+
+
+def compiled(**settings):
+    model = dense()
+    model.compile(**settings)
+    return quantize(model)
+
+
+def test_what_was_not_compiled_is_not_compiled():
+    assert not quantize(dense())._is_compiled
+
+
+OPTIMIZERS = {
+    "sgd": lambda o: o.SGD(0.1, momentum=0.8, nesterov=True, clipnorm=1.5),
+    "adam": lambda o: o.Adam(0.02, beta_1=0.7, epsilon=1e-5, amsgrad=True),
+    "adamw": lambda o: o.AdamW(0.03, weight_decay=0.2),
+    "rmsprop": lambda o: o.RMSprop(0.01, rho=0.8, use_ema=True, ema_momentum=0.9),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_optimizer_keeps_its_hyperparameters(name, library):
+    optimizer = OPTIMIZERS[name](library.optimizers)
+    model = library.Sequential([library.Input((4,)), library.layers.Dense(3)])
+    model.compile(optimizer, "mse")
+    optimizer.learning_rate = 0.004
+    new = quantize(model).optimizer
+    assert isinstance(new, tf_keras.optimizers.Optimizer)
+    assert new is not optimizer
+    old_config, new_config = optimizer.get_config(), new.get_config()
+    assert new_config["learning_rate"] == pytest.approx(0.004)
+    for key in set(old_config) & set(new_config) - {"learning_rate", "name"}:
+        assert new_config[key] == old_config[key]
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_schedule_gives_its_current_value(library):
+    schedule = library.optimizers.schedules.ExponentialDecay(0.1, 1, 0.5)
+    model = library.Sequential([library.Input((4,)), library.layers.Dense(3)])
+    model.compile(library.optimizers.SGD(schedule), "mse")
+    model.fit(np.zeros((8, 4)), np.zeros((8, 3)), batch_size=4, verbose=0)
+    # Keras 3 gives the rate of the next step, tf_keras that of the last.
+    expected = {keras: 0.025, tf_keras: 0.05}[library]
+    assert float(quantize(model).optimizer.learning_rate) == pytest.approx(expected)
+
+
+def test_mixed_precision_optimizer_gives_its_inner_one():
+    inner = keras.optimizers.Adam(0.5)
+    qat = compiled(optimizer=keras.optimizers.LossScaleOptimizer(inner), loss="mse")
+    assert type(qat.optimizer).__name__ == "Adam"
+    assert float(qat.optimizer.learning_rate) == 0.5
+
+
+def test_losses_and_metrics_of_all_kinds():
+    def own(y, p):
+        return keras.ops.mean((y - p) ** 4, axis=-1)
+
+    qat = compiled(
+        optimizer="adam",
+        loss=keras.losses.Huber(delta=0.5),
+        metrics=["mae", keras.metrics.TopKCategoricalAccuracy(2, name="top"), own],
+        weighted_metrics=[keras.losses.mean_squared_error],
+    )
+    assert qat.loss.get_config()["delta"] == 0.5
+    logs = qat.evaluate(np.ones((4, 4)), np.eye(4, 3), return_dict=True, verbose=0)
+    assert set(logs) == {"loss", "mae", "top", "own", "mean_squared_error"}
+
+
+def test_own_loss_function():
+    qat = compiled(optimizer="sgd", loss=lambda y, p: keras.ops.mean(keras.ops.abs(y - p)))
+    assert np.isfinite(qat.fit(np.ones((4, 4)), np.ones((4, 3)), verbose=0).history["loss"][0])
+
+
+def test_settings_by_output_name():
+    x = keras.Input((4,), name="x")
+    outputs = [
+        layers.Dense(2, activation="softmax", name="kind")(x),
+        layers.BatchNormalization(name="size")(layers.Dense(1)(x)),
+    ]
+    model = keras.Model(x, outputs)
+    model.compile(
+        "adam",
+        loss={"kind": "categorical_crossentropy", "size": "mse"},
+        loss_weights={"kind": 1.0, "size": 0.5},
+        metrics={"kind": ["accuracy"]},
+    )
+    targets = {"kind": np.eye(8, 2), "size": np.zeros((8, 1))}
+    history = quantize(model).fit({"x": np.ones((8, 4))}, targets, verbose=0).history
+    total = history["kind_loss"][0] + 0.5 * history["size_loss"][0]
+    assert history["loss"][0] == pytest.approx(total, rel=1e-5)
+    assert "kind_accuracy" in history
+
+
+class OwnLoss(keras.losses.Loss):
+    def call(self, y, p):
+        return y - p
+
+
+def test_what_tf_keras_has_not_is_a_problem_each():
+    model = dense()
+    own_metric = type("OwnMetric", (keras.metrics.Mean,), {})
+    model.compile(keras.optimizers.Lamb(), OwnLoss(), metrics=[own_metric()])
+    assert [p.layer for p in problems(model)] == [
+        "compile(optimizer=...)",
+        "compile(loss=...)",
+        "compile(metrics=...)",
+    ]
+    with pytest.raises(UnsupportedError, match="'Lamb', which tf_keras has not"):
+        quantize(model)

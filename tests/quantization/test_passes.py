@@ -1,0 +1,305 @@
+"""Each pass: outputs stay equal, and what it is there to remove is gone."""
+
+import numpy as np
+import pytest
+import tf_keras
+from tf_keras import layers
+
+from sft_keras import flavors
+from sft_keras.errors import UnsupportedError
+from sft_keras.quantization import passes
+from sft_keras.quantization.affine import Affine
+from sft_keras.quantization.equality import proven
+from sft_keras.quantization.graph import rewrite
+from sft_keras.shrinking import proof
+
+
+@pytest.fixture(autouse=True)
+def _fresh_names():
+    tf_keras.backend.clear_session()
+
+
+def model_of(*stack, shape=(8, 8, 3)):
+    x = y = tf_keras.Input(shape)
+    for layer in stack:
+        y = layer(y)
+    return tf_keras.Model(x, y)
+
+
+def kinds(model):
+    return [type(call.layer).__name__ for call in flavors.calls(model)][1:]
+
+
+def difference(model, other):
+    inputs = proof.random_inputs(model, seed=3)
+    return proof.relative_difference(proof.outputs(model, inputs), proof.outputs(other, inputs))
+
+
+def applied(model, *names):
+    result = model
+    for name in names:
+        result = getattr(passes, name)(result)
+    assert difference(model, result) <= 1e-5
+    return result
+
+
+ACTIVE = {
+    "Conv1D": ((8, 3), lambda: layers.Conv1D(2, 3, activation="relu")),
+    "Conv2D": ((8, 8, 3), lambda: layers.Conv2D(2, 3, activation="swish")),
+    "DepthwiseConv1D": ((8, 3), lambda: layers.DepthwiseConv1D(3, activation="relu")),
+    "DepthwiseConv2D": ((8, 8, 3), lambda: layers.DepthwiseConv2D(3, activation="relu6")),
+    "SeparableConv2D": ((8, 8, 3), lambda: layers.SeparableConv2D(2, 3, activation="relu")),
+    "Conv2DTranspose": ((8, 8, 3), lambda: layers.Conv2DTranspose(2, 3, activation="tanh")),
+    "Dense": ((3,), lambda: layers.Dense(2, activation="softmax")),
+}
+
+
+@pytest.mark.parametrize("kind", ACTIVE)
+def test_activations_become_layers(kind, randomize):
+    shape, make = ACTIVE[kind]
+    model = randomize(model_of(make(), shape=shape))
+    split = applied(model, "split_activations")
+    assert kinds(split) == [kind, "Activation"]
+    assert split.output_names == model.output_names
+
+
+def test_a_shared_layer_stays_shared_when_its_activation_is_split(randomize):
+    shared = layers.Dense(3, activation="relu")
+    split = applied(randomize(model_of(shared, shared, shape=(3,))), "split_activations")
+    assert kinds(split) == ["Dense", "Activation"] * 2
+    assert len(split.layers) == 3
+
+
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((8, 8, 3), lambda: layers.SeparableConv2D(4, 3, strides=2, depth_multiplier=2)),
+        ((8, 8, 3), lambda: layers.SeparableConv2D(4, 3, dilation_rate=2, use_bias=False)),
+        ((8, 3), lambda: layers.SeparableConv1D(4, 3, padding="same")),
+    ],
+)
+def test_separable_convolutions_become_two(shape, layer, randomize):
+    split = applied(randomize(model_of(layer(), shape=shape)), "split_separable")
+    rank = len(shape) - 1
+    assert kinds(split) == [f"DepthwiseConv{rank}D", f"Conv{rank}D"]
+
+
+@pytest.mark.parametrize(
+    ("merge", "expected"),
+    [
+        (layers.Add, ["Add", "Add"]),
+        (layers.Multiply, ["Multiply", "Multiply"]),
+        (layers.Maximum, ["Maximum", "Maximum"]),
+        (layers.Average, ["Add", "Add", "Rescaling"]),
+        (layers.Concatenate, ["Concatenate"]),
+    ],
+)
+def test_merges_of_three(merge, expected):
+    inputs = [tf_keras.Input((4,)) for _ in range(3)]
+    split = applied(tf_keras.Model(inputs, merge()(inputs)), "split_merges")
+    assert [kind for kind in kinds(split) if kind != "InputLayer"] == expected
+
+
+AFFINE = {
+    "batch norm": lambda: layers.BatchNormalization(),
+    "no scale": lambda: layers.BatchNormalization(scale=False),
+    "no center": lambda: layers.BatchNormalization(center=False),
+    "rescaling": lambda: layers.Rescaling(1 / 255, offset=-1),
+    "rescaling of channels": lambda: layers.Rescaling([1.0, 2, 3], offset=[3.0, 2, 1]),
+    "normalization": lambda: layers.Normalization(mean=[1.0, 2, 3], variance=[4.0, 0, 6]),
+    "inverse": lambda: layers.Normalization(mean=[1.0, 2, 3], variance=[4.0, 5, 6], invert=True),
+    "one for all": lambda: layers.Normalization(axis=None, mean=1.0, variance=4.0),
+}
+
+
+@pytest.mark.parametrize("make", AFFINE.values(), ids=AFFINE)
+@pytest.mark.parametrize("shape", [(8, 8, 3), (8, 3), (3,)])
+def test_normalizations_become_affine_and_then_convolutions(make, shape, randomize):
+    model = randomize(model_of(make(), shape=shape))
+    affine = applied(model, "to_affine")
+    assert kinds(affine) == ["Affine"]
+    assert "Affine" not in kinds(applied(affine, "affine_to_depthwise"))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: layers.BatchNormalization(axis=1),
+        lambda: layers.Normalization(axis=(1, 3), mean=np.ones((8, 3)), variance=np.ones((8, 3))),
+    ],
+)
+def test_another_axis_stays_as_it_is(layer):
+    model = model_of(layer())
+    assert kinds(applied(model, "to_affine")) == kinds(model)
+
+
+BEFORE = {
+    "conv": ((8, 8, 3), lambda: layers.Conv2D(4, 3)),
+    "conv without bias": ((8, 8, 3), lambda: layers.Conv2D(4, 3, use_bias=False)),
+    "one filter": ((8, 8, 3), lambda: layers.Conv2D(1, 3)),
+    "dilated": ((8, 8, 3), lambda: layers.Conv2D(4, 3, dilation_rate=2, padding="same")),
+    "grouped": ((8, 8, 4), lambda: layers.Conv2D(4, 3, groups=2)),
+    "transposed": ((8, 8, 3), lambda: layers.Conv2DTranspose(4, 3, strides=2)),
+    "depthwise": ((8, 8, 3), lambda: layers.DepthwiseConv2D(3, depth_multiplier=2)),
+    "conv 1d": ((8, 3), lambda: layers.Conv1D(4, 3)),
+    "depthwise 1d": ((8, 3), lambda: layers.DepthwiseConv1D(3, depth_multiplier=2)),
+    "dense": ((3,), lambda: layers.Dense(4)),
+    "dense on images": ((8, 8, 3), lambda: layers.Dense(4)),
+}
+
+
+@pytest.mark.parametrize("zero_gamma", [False, True])
+@pytest.mark.parametrize("case", BEFORE)
+def test_batch_norm_folds_backward(case, zero_gamma, randomize):
+    shape, make = BEFORE[case]
+    model = randomize(model_of(make(), layers.BatchNormalization(), shape=shape))
+    if zero_gamma:
+        gamma = model.layers[-1].gamma
+        gamma.assign(np.r_[0, gamma.numpy()[1:]])
+    folded = applied(model, "to_affine", "fold_backward")
+    assert kinds(folded) == kinds(model)[:1]
+
+
+def test_penalties_of_a_folded_kernel_go(randomize):
+    penalties = {"kernel_regularizer": "l2", "kernel_constraint": "max_norm"}
+    model = randomize(model_of(layers.Conv2D(2, 3, **penalties), layers.BatchNormalization()))
+    (layer,) = applied(model, "to_affine", "fold_backward").layers[1:]
+    assert layer.kernel_regularizer is None
+    assert layer.kernel_constraint is None
+
+
+def test_what_someone_else_reads_is_not_folded(randomize):
+    x = tf_keras.Input((8, 8, 3))
+    conv = layers.Conv2D(4, 3)(x)
+    both = layers.Add()([conv, layers.BatchNormalization()(conv)])
+    model = randomize(tf_keras.Model(x, both))
+    assert "Affine" in kinds(applied(model, "to_affine", "fold_backward", "fold_forward"))
+
+
+def test_an_output_is_not_folded(randomize):
+    x = tf_keras.Input((8, 8, 3))
+    conv = layers.Conv2D(4, 3)(x)
+    model = randomize(tf_keras.Model(x, [conv, layers.BatchNormalization()(conv)]))
+    assert "Affine" in kinds(applied(model, "to_affine", "fold_backward"))
+
+
+def test_a_layer_called_twice_is_not_folded(randomize):
+    conv = layers.Conv2D(3, 1)
+    model = randomize(model_of(conv, conv, layers.BatchNormalization()))
+    assert "Affine" in kinds(applied(model, "to_affine", "fold_backward"))
+
+
+FORWARD = {
+    "valid": ((8, 8, 3), lambda: layers.Conv2D(4, 3), True),
+    "1x1 same": ((8, 8, 3), lambda: layers.Conv2D(4, 1, padding="same"), True),
+    "strided": ((8, 8, 3), lambda: layers.Conv2D(4, 3, strides=2, use_bias=False), True),
+    "depthwise": ((8, 8, 3), lambda: layers.DepthwiseConv2D(3, depth_multiplier=2), True),
+    "dense": ((3,), lambda: layers.Dense(4), True),
+    "conv 1d": ((8, 3), lambda: layers.Conv1D(4, 3), True),
+    "same": ((8, 8, 3), lambda: layers.Conv2D(4, 3, padding="same"), False),
+    "causal": ((8, 3), lambda: layers.Conv1D(4, 3, padding="causal"), False),
+    "grouped": ((8, 8, 3), lambda: layers.Conv2D(3, 3, groups=3), False),
+    "transposed": ((8, 8, 3), lambda: layers.Conv2DTranspose(4, 3), False),
+}
+
+
+@pytest.mark.parametrize("case", FORWARD)
+def test_batch_norm_folds_forward_where_that_is_exact(case, randomize):
+    shape, make, exact = FORWARD[case]
+    model = randomize(model_of(layers.BatchNormalization(), make(), shape=shape))
+    folded = applied(model, "to_affine", "fold_forward")
+    assert ("Affine" not in kinds(folded)) == exact
+
+
+def test_a_scale_alone_folds_into_a_padded_convolution(randomize):
+    model = randomize(model_of(layers.Rescaling(0.5), layers.Conv2D(4, 3, padding="same")))
+    assert kinds(applied(model, "to_affine", "fold_forward")) == ["Conv2D"]
+
+
+def test_pixels_are_scaled_by_a_layer_so_that_kernels_stay_trainable(randomize):
+    model = randomize(model_of(layers.Rescaling(1 / 255), layers.Conv2D(4, 3)))
+    assert kinds(applied(model, "to_affine", "fold_forward")) == ["Affine", "Conv2D"]
+
+
+def test_sequences_become_images_with_one_reshape_at_each_end(randomize):
+    model = randomize(
+        model_of(
+            layers.Conv1D(4, 3, padding="causal", dilation_rate=2),
+            layers.ReLU(),
+            layers.MaxPooling1D(),
+            layers.DepthwiseConv1D(3, padding="same", strides=2),
+            layers.Activation("sigmoid"),
+            layers.UpSampling1D(2),
+            layers.ZeroPadding1D((1, 2)),
+            layers.Cropping1D((0, 1)),
+            layers.AveragePooling1D(2, strides=1),
+            layers.GlobalAveragePooling1D(),
+            shape=(16, 3),
+        )
+    )
+    lifted = kinds(applied(model, "lift_sequences"))
+    assert lifted.count("Reshape") == 2
+    assert not [kind for kind in lifted[:-1] if "1D" in kind]
+
+
+def test_sequences_of_open_length(randomize):
+    model = randomize(model_of(layers.Conv1D(4, 3), layers.ReLU(), shape=(None, 3)))
+    assert "Conv2D" in kinds(applied(model, "lift_sequences"))
+
+
+@pytest.mark.parametrize("rewrite_pass", passes.PASSES, ids=lambda p: p.__name__)
+def test_a_pass_leaves_alone_what_is_not_its_own(rewrite_pass):
+    model = model_of(layers.MaxPooling2D(), layers.Flatten())
+    assert kinds(rewrite_pass(model)) == kinds(model)
+
+
+def test_a_wrong_pass_is_caught():
+    @proven
+    def double(model):
+        return rewrite(model, lambda layer, *args: layer(*args) * 2)
+
+    with pytest.raises(UnsupportedError, match=r"Step 'double' changed the outputs"):
+        double(model_of(layers.ReLU()))
+
+
+def test_affine_scales_and_shifts_channels():
+    affine = Affine()
+    model = model_of(affine, shape=(2,))
+    affine.set_weights(np.array([[2, 3], [1, 1]]))
+    assert np.array_equal(model(np.ones((1, 2))), [[3, 4]])
+
+
+SHARED = {
+    "separable": ((8, 8, 3), lambda: layers.SeparableConv2D(3, 1, activation="relu")),
+    "batch norm": ((8, 8, 3), lambda: layers.BatchNormalization()),
+    "vectors": ((3,), lambda: layers.BatchNormalization()),
+    "sequences": ((8, 3), lambda: layers.Conv1D(3, 3, padding="causal")),
+}
+
+
+@pytest.mark.parametrize("case", SHARED)
+def test_a_layer_called_twice_stays_one(case, randomize):
+    shape, make = SHARED[case]
+    layer = make()
+    model = randomize(model_of(layer, layer, shape=shape))
+    rewritten = applied(model, *(rewrite_pass.__name__ for rewrite_pass in passes.PASSES))
+    assert rewritten.count_params() <= model.count_params()
+
+
+OUTPUTS = {
+    "average": lambda x: layers.Average(name="out")([x, x, x]),
+    "sum": lambda x: layers.Add(name="out")([x, x, x]),
+    "folded": lambda x: layers.BatchNormalization(name="out")(layers.Dense(2)(x)),
+    "left over": lambda x: layers.BatchNormalization(name="out")(x),
+    "activation": lambda x: layers.Dense(2, activation="relu", name="out")(x),
+    "sequence": lambda x: layers.Conv1D(2, 1, activation="tanh", name="out")(x[:, None]),
+    "separable": lambda x: layers.SeparableConv1D(2, 1, name="out")(x[:, None]),
+}
+
+
+@pytest.mark.parametrize("case", OUTPUTS)
+def test_outputs_keep_their_names(case, randomize):
+    x = tf_keras.Input((3,))
+    model = randomize(tf_keras.Model(x, OUTPUTS[case](x)))
+    rewritten = applied(model, *(rewrite_pass.__name__ for rewrite_pass in passes.PASSES))
+    assert rewritten.output_names == ["out"]

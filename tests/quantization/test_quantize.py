@@ -1,0 +1,254 @@
+import keras
+import numpy as np
+import pytest
+import tf_keras
+from keras import layers
+
+import sft_keras
+from sft_keras.errors import UnsupportedError
+from sft_keras.quantization import int8, problems, quantize, to_tf_keras
+from sft_keras.quantization.passes import PASSES
+
+
+def conv_norm_relu(x, filters, size=3, **options):
+    x = layers.Conv2D(filters, size, padding="same", use_bias=False, **options)(x)
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+
+
+def plain(x):
+    return layers.GlobalAveragePooling2D()(conv_norm_relu(conv_norm_relu(x, 16), 32, strides=2))
+
+
+def residual(x):
+    x = conv_norm_relu(x, 16, strides=2)
+    y = layers.BatchNormalization(momentum=0.9)(layers.Conv2D(16, 3, padding="same")(x))
+    return layers.Flatten()(layers.ReLU()(layers.Add()([x, y])))
+
+
+def depthwise_separable(x):
+    x = conv_norm_relu(x, 24, strides=2)
+    for _ in range(2):
+        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+        x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+        x = conv_norm_relu(x, 24, 1)
+    return layers.Flatten()(layers.Dropout(0.1)(x))
+
+
+def dense_with_norm(x):
+    x = layers.Dense(48)(layers.Flatten()(x))
+    return layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+
+
+def branches(x):
+    x = conv_norm_relu(x, 12)
+    x = layers.Concatenate()([conv_norm_relu(x, 8, 1), conv_norm_relu(x, 8)])
+    return layers.Flatten()(layers.MaxPooling2D()(x))
+
+
+def norm_after_activation(x):
+    x = layers.Rescaling(2.0, offset=-1.0)(x)
+    x = layers.Conv2D(16, 3, padding="same", activation="relu")(x)
+    x = layers.MaxPooling2D()(layers.BatchNormalization(momentum=0.9)(x))
+    return layers.Flatten()(layers.Conv2D(16, 3, activation="relu6")(x))
+
+
+def gated(x):
+    x = conv_norm_relu(x, 16, strides=2)
+    gate = layers.Dense(16, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+    x = x * layers.Reshape((1, 1, 16))(gate)
+    return layers.Flatten()(layers.Average()([x, conv_norm_relu(x, 16), conv_norm_relu(x, 16, 1)]))
+
+
+def encoder_decoder(x):
+    x = conv_norm_relu(x, 8)
+    y = conv_norm_relu(x, 16, strides=2)
+    y = layers.Conv2DTranspose(8, 3, strides=2, padding="same")(y)
+    y = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(y))
+    return layers.Flatten()(layers.Concatenate()([x, y]))
+
+
+def sequence(x):
+    x = layers.Conv1D(24, 3, padding="causal")(layers.Reshape((8, 8))(x))
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
+    return layers.Flatten()(layers.SeparableConv1D(24, 3, activation="relu")(x))
+
+
+TRAINED = [plain, residual, depthwise_separable, dense_with_norm, branches]
+ODD = [norm_after_activation, gated, encoder_decoder, sequence]
+
+
+@pytest.mark.parametrize("network", TRAINED, ids=lambda f: f.__name__)
+def test_three_epochs_keep_the_accuracy_in_an_int8_file(network, digits, to_file):
+    keras.utils.set_random_seed(0)
+    train, (images, labels) = digits
+    x = keras.Input((8, 8, 1))
+    model = keras.Model(x, layers.Dense(10, activation="softmax")(network(x)))
+    loss = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(3e-3), loss, metrics=["accuracy"])
+    model.fit(*train, epochs=6, batch_size=64, verbose=0)
+    model.optimizer.learning_rate = 1e-3
+    qat = quantize(model)
+    qat.fit(*train, epochs=3, batch_size=64, verbose=0)
+    before, after = (m.evaluate(images, labels, verbose=0)[1] for m in (model, qat))
+    assert before > 0.85
+    assert after >= before - 0.01
+    file = to_file(qat)
+    assert file.floats == []
+    predicted = [np.argmax(file(image[None])[0]) for image in images[:100]]
+    assert np.mean(predicted == np.argmax(qat.predict(images[:100], verbose=0), -1)) >= 0.98
+
+
+@pytest.mark.parametrize("network", ODD, ids=lambda f: f.__name__)
+def test_odd_networks_are_int8_and_compute_the_same(network, to_file, see_data, randomize):
+    x = keras.Input((8, 8, 1))
+    qat = quantize(randomize(keras.Model(x, layers.Dense(3)(network(x)))))
+    data = see_data(qat)
+    file = to_file(qat)
+    assert file.floats == []
+    outputs, step = file(*data)
+    assert np.abs(outputs - qat(data, training=False)).max() <= 8 * step
+
+
+def norm_after(layer, shape=(8, 8, 3)):
+    x = tf_keras.Input(shape)
+    norm = tf_keras.layers.BatchNormalization(gamma_initializer="uniform")
+    return tf_keras.Model(x, norm(layer(x)))
+
+
+BREAKING = {
+    "dense": lambda: norm_after(tf_keras.layers.Dense(4), (6,)),
+    "dilated": lambda: norm_after(tf_keras.layers.Conv2D(4, 3, dilation_rate=2)),
+    "transposed": lambda: norm_after(tf_keras.layers.Conv2DTranspose(4, 3, strides=2)),
+    "separable": lambda: norm_after(tf_keras.layers.SeparableConv2D(4, 3)),
+    "pooled": lambda: norm_after(tf_keras.layers.MaxPooling2D()),
+}
+
+
+@pytest.mark.parametrize("case", BREAKING)
+def test_what_breaks_without_the_passes_is_int8_with_them(case, to_file, see_data, randomize):
+    model = randomize(BREAKING[case]())
+    qat = quantize(model)
+    see_data(qat)
+    assert to_file(qat).floats == []
+    untouched = to_tf_keras(model)
+    assert int8.problems(untouched)
+    for rewrite in PASSES:
+        if rewrite.__name__ not in ("fold_backward", "affine_to_depthwise"):
+            untouched = rewrite(untouched)
+    assert [p.reason for p in int8.problems(untouched)] == ["is a Affine that has no int8 form"]
+
+
+@pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D", "Dense"])
+def test_zero_gamma(kind, flavor, to_file, see_data, randomize):
+    make = {"Conv2D": (3, 3), "DepthwiseConv2D": (3,), "Dense": (3,)}[kind]
+    norm = flavor.layers.BatchNormalization()
+    layer = getattr(flavor.layers, kind)(*make)
+    model = randomize(flavor.Sequential([flavor.Input((8, 8, 3)), layer, norm]))
+    norm.gamma.assign([0.0, 1.0, -1.0])
+    norm.beta.assign([0.5, 1.0, 1.0])
+    qat = quantize(model)
+    data = see_data(qat)
+    file = to_file(qat)
+    assert file.floats == []
+    assert file(*data)[0][..., 0] == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize("kind", ["Conv2D", "Dense"])
+def test_filters_of_zeros_keep_their_bias(kind, to_file, see_data):
+    make = {"Conv2D": (2, 3), "Dense": (2,)}[kind]
+    layer = getattr(layers, kind)(*make, kernel_initializer="zeros", bias_initializer="ones")
+    qat = quantize(keras.Sequential([keras.Input((8, 8, 1)), layer]))
+    data = see_data(qat)
+    file = to_file(qat)
+    assert file.floats == []
+    assert file(*data)[0] == pytest.approx(1, abs=0.05)
+
+
+def test_sequential_and_functional_of_both_kerases(flavor, randomize):
+    stack = [flavor.layers.Conv2D(2, 3, name="conv"), flavor.layers.Flatten(name="flat")]
+    model = randomize(flavor.Sequential([flavor.Input((8, 8, 1), name="image"), *stack]))
+    names = ["image", "image_int8", "conv", "flat"]
+    for either in (model, flavor.Model(model.inputs, model.outputs)):
+        qat = quantize(either)
+        assert isinstance(qat, tf_keras.Model)
+        assert [layer.name for layer in qat.layers] == names
+
+
+def test_quantized_before_training_the_original_stays(flavor, randomize):
+    model = randomize(flavor.Sequential([flavor.Input((4,)), flavor.layers.Dense(2)]))
+    model.compile("adam", "mse")
+    before = model.get_weights()
+    qat = quantize(model)
+    qat.fit(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_what_a_pruned_and_shrunk_model_is_quantized_too(to_file, see_data, randomize):
+    x = keras.Input((8, 8, 1))
+    y = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="conv")(x))
+    model = randomize(keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.ReLU()(y)))))
+    kept = np.array([0.0, 1, 0, 1])
+    for weight in (*model.get_layer("conv").weights, *model.get_layer("norm").weights[:2]):
+        weight.assign(np.asarray(weight) * kept)
+    qat = quantize(sft_keras.shrink(model))
+    assert qat.get_layer("conv").layer.filters == 2
+    see_data(qat)
+    assert to_file(qat).floats == []
+
+
+class Custom(layers.Layer):
+    def call(self, x):
+        return x
+
+
+def test_all_problems_are_found_at_once():
+    x = keras.Input((8, 8, 2))
+    y = layers.Conv2D(2, 3, activation="elu", name="elu")(x)
+    y = Custom(name="custom")(y)
+    y = layers.BatchNormalization(axis=1, name="rows")(y)
+    y = layers.LayerNormalization(name="layer_norm")(y)
+    model = keras.Model(x, layers.Dense(2, name="fine")(y))
+    model.compile(keras.optimizers.Lamb(), "mse")
+    found = problems(model)
+    names = {"compile(optimizer=...)", "custom", "elu", "rows", "layer_norm"}
+    assert {problem.layer for problem in found} == names
+    assert all(problem.reason and problem.way_out for problem in found)
+    with pytest.raises(UnsupportedError) as e:
+        quantize(model)
+    assert str(e.value).count("\n") == len(found)
+    assert all(f"'{name}'" in str(e.value) for name in names)
+
+
+def test_a_model_without_problems():
+    assert problems(keras.Sequential([keras.Input((4,)), layers.Dense(2)])) == []
+
+
+class Subclassed(keras.Model):
+    def call(self, x):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("model", "match"),
+    [
+        (lambda: Subclassed(), "subclass of keras.Model"),
+        (lambda: keras.Sequential([layers.Dense(2)]), "never built"),
+        (lambda: "model.keras", "Expected a keras.Model"),
+    ],
+)
+def test_models_that_cannot_be_read(model, match):
+    with pytest.raises(UnsupportedError, match=match):
+        quantize(model())
+    with pytest.raises(UnsupportedError, match=match):
+        problems(model())
+
+
+def test_the_package_converts_what_quantize_returns(randomize):
+    model = randomize(
+        keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(2, 3), layers.BatchNormalization()])
+    )
+    model.compile("adam", "mse")
+    qat = quantize(model)
+    data = np.random.default_rng(0).normal(size=(16, 8, 8, 1))
+    qat.fit(data, np.zeros((16, 6, 6, 2)), verbose=0)
+    assert len(sft_keras.convert(qat).content) > 0
