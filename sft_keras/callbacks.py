@@ -119,7 +119,7 @@ class SoftFilterPrune(_BothKerases):
         self.patience = patience
         self.monitor = monitor
         self.seed = seed
-        self.phase: Phase | None = None
+        self.phase: Phase | None = None  # while training
         self.mask = np.zeros(0, bool)
 
     def get_config(self) -> dict:
@@ -192,6 +192,8 @@ class SoftFilterPrune(_BothKerases):
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         """Lets validation see the masked view, and its loss be L_ori in every phase."""
+        if self.phase is None:
+            return
         self._close_epoch()
         self._penalties.switch(on=False)
 
@@ -206,7 +208,7 @@ class SoftFilterPrune(_BothKerases):
 
     def _close_epoch(self) -> None:
         """Puts the masked view in, once an epoch; behind a prune epoch with a new mask."""
-        if self._epoch_closed or self.phase in (None, Phase.FINAL):
+        if self._epoch_closed or self.phase is Phase.FINAL:
             return
         self._epoch_closed = True
         if self.phase is Phase.PRUNE:
@@ -243,6 +245,7 @@ class SoftFilterPrune(_BothKerases):
         self._view.forget()
         self._penalties.detach()
         self._masks.detach()
+        self.phase = None
         self.model.make_train_function(force=True)
         self.model.make_test_function(force=True)
 

@@ -352,3 +352,12 @@ def test_soft_share_zero_prunes_at_once(flavor):
     ).history
     assert history["phase"] == [2, 2, 2]
     assert history["pruned_filters"] == [7, 7, 7]
+
+
+def test_evaluating_with_the_callback_changes_nothing(flavor):
+    model, (x, y), prune = conv_net(flavor), data(), SoftFilterPrune()
+    model.evaluate(x, y, verbose=0, callbacks=[prune])
+    model.fit(x, y, epochs=2, verbose=0, callbacks=[prune])
+    before = model.get_weights()
+    model.evaluate(x, y, verbose=0, callbacks=[prune])
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
