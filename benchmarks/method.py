@@ -35,6 +35,8 @@ METHODS = {
     "SoftFilterPrune()": {},
 }
 
+BATCH = 64
+
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data", None, "CIFAR-10 as .tar.gz of JPEG files.", required=True)
 flags.DEFINE_list("networks", list(networks.ALL), "Networks to prune.")
@@ -42,13 +44,17 @@ flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of training.")
 flags.DEFINE_integer("epochs", 16, "Epochs of pretraining, and of each method.")
 flags.DEFINE_integer("train", 8000, "Training images.")
 flags.DEFINE_integer("test", 4000, "Held-out images.")
+flags.DEFINE_enum("rate", "cosine", ["cosine", "constant"], "Adam's learning rate, from 1e-3.")
 flags.DEFINE_multi_string("variant", [], "JSON of SoftFilterPrune arguments to compare as well.")
 
 
 def compiled(model: keras.Model) -> keras.Model:
-    """Adam at 1e-3, as in pretraining."""
+    """Adam from 1e-3, as in pretraining."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(1e-3), loss, metrics=["accuracy"])
+    rate = 1e-3
+    if FLAGS.rate == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, FLAGS.epochs * -(-FLAGS.train // BATCH))
+    model.compile(keras.optimizers.Adam(rate), loss, metrics=["accuracy"])
     return model
 
 
@@ -58,7 +64,7 @@ def accuracy(build, weights, arguments: dict, seed: int, train, test) -> float:
     model = compiled(build())
     model.set_weights(weights)
     prune = sft_keras.SoftFilterPrune(patience=None, **arguments)
-    model.fit(*train, epochs=FLAGS.epochs, batch_size=64, verbose=0, callbacks=[prune])
+    model.fit(*train, epochs=FLAGS.epochs, batch_size=BATCH, verbose=0, callbacks=[prune])
     return 100 * sft_keras.shrink(model).evaluate(*test, verbose=0)[1]
 
 
@@ -68,7 +74,7 @@ def compare(name: str, methods: dict, train, test) -> None:
     for seed in map(int, FLAGS.seeds):
         keras.utils.set_random_seed(seed)
         dense = compiled(networks.ALL[name]())
-        dense.fit(*train, epochs=FLAGS.epochs, batch_size=64, verbose=0)
+        dense.fit(*train, epochs=FLAGS.epochs, batch_size=BATCH, verbose=0)
         results["before"].append(100 * dense.evaluate(*test, verbose=0)[1])
         for method, arguments in methods.items():
             start = time.perf_counter()
