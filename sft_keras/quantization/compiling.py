@@ -4,6 +4,7 @@ import inspect
 from typing import Any
 
 import tf_keras
+from absl import logging
 from keras import tree
 
 from sft_keras import flavors
@@ -54,10 +55,17 @@ def _optimizer(optimizer: Any) -> Any:
 
 
 def _current_rate(optimizer: Any) -> float:
+    """The learning rate now, or a tenth of the first where a schedule has run out."""
     rate = optimizer.learning_rate
     if isinstance(rate, tf_keras.optimizers.schedules.LearningRateSchedule):
         rate = rate(optimizer.iterations)  # Legacy optimizers give the schedule itself.
-    return float(rate)
+    schedule = optimizer.get_config()["learning_rate"]
+    if float(rate) > 0 or not isinstance(schedule, dict):
+        return float(rate)
+    saving = flavors.library(optimizer).saving
+    tenth = float(saving.deserialize_keras_object(schedule)(0)) / 10
+    logging.warning("The learning rate schedule has run out at 0: quantized at %g.", tenth)
+    return tenth
 
 
 def _all(port: Any, structure: Any) -> Any:

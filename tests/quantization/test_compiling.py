@@ -57,6 +57,15 @@ def test_schedule_gives_its_current_value(library):
     assert float(quantize(model).optimizer.learning_rate) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_schedule_that_has_run_out_gives_a_tenth_of_its_start(library):
+    model = library.Sequential([library.Input((4,)), library.layers.Dense(3)])
+    schedule = library.optimizers.schedules.PolynomialDecay(0.5, 2, end_learning_rate=0.0)
+    model.compile(library.optimizers.SGD(schedule), "mse")
+    model.fit(np.ones((8, 4)), np.ones((8, 3)), batch_size=2, verbose=0)
+    assert float(quantize(model).optimizer.learning_rate) == pytest.approx(0.05)
+
+
 def test_mixed_precision_optimizer_gives_its_inner_one():
     inner = keras.optimizers.Adam(0.5)
     qat = compiled(optimizer=keras.optimizers.LossScaleOptimizer(inner), loss="mse")
