@@ -172,3 +172,10 @@ def test_arrays_to_tensors_and_back(flavor):
     np.testing.assert_array_equal(result, [[0.0, 0.1]])
     variable = _sequential(flavor).layers[-1].kernel
     assert flavors.to_numpy(variable).shape == (4, 3)
+
+
+def test_a_loss_gives_all_its_arguments(flavor):
+    losses = flavor.losses
+    assert flavors.loss_config(losses.Huber(delta=0.5))["delta"] == 0.5
+    smooth = losses.CategoricalCrossentropy(label_smoothing=0.1)
+    assert flavors.loss_config(smooth)["label_smoothing"] == 0.1
