@@ -23,13 +23,12 @@ from absl import app, flags
 import sft_keras
 
 METHODS = {
-    "one-shot L1": {"soft_share": 0.0, "criterion": "l1", "l1": 0.0},
+    "one-shot L1": {"phases": {"soft_share": 0.0}, "criterion": "l1", "l1": 0.0},
     "literal SFP": {
         "recipe": "literal",
         "criterion": "l1",
         "schedule": "constant",
-        "soft_share": 1.0,
-        "fine_tune_epochs": 0,
+        "phases": {"soft_share": 1.0, "fine_tune_epochs": 0},
         "l1": 0.0,
     },
     "SoftFilterPrune()": {},
@@ -63,7 +62,8 @@ def accuracy(build, weights, arguments: dict, seed: int, train, test) -> float:
     keras.utils.set_random_seed(seed)
     model = compiled(build())
     model.set_weights(weights)
-    prune = sft_keras.SoftFilterPrune(patience=None, **arguments)
+    phases = sft_keras.schedules.Phases(patience=None, **arguments.get("phases", {}))
+    prune = sft_keras.SoftFilterPrune(**{**arguments, "phases": phases})
     model.fit(*train, epochs=FLAGS.epochs, batch_size=BATCH, verbose=0, callbacks=[prune])
     return 100 * sft_keras.shrink(model).evaluate(*test, verbose=0)[1]
 

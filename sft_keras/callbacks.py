@@ -60,18 +60,12 @@ class SoftFilterPrune(_BothKerases):
             `"random"`, or a function of `criteria.Filters`.
         schedule: how the ratio grows over the prune phases: `"linear"`, `"polynomial"`,
             `"constant"`, `"asymptotic"`, or a `schedules.RatioSchedule`.
-        soft_share: share of the epochs in cycles, 0 to 1; the rest is the final phase. At 0 the
-            filters are pruned at once, before the first epoch.
-        prune_epochs: length of each prune phase.
-        fine_tune_epochs: length of each fine-tune phase.
+        phases: how the epochs are divided, and when training ends early; a `schedules.Phases`.
         decay: what softened filters are multiplied by, 0 to 1.
         recipe: `"effective"`, or `"literal"` for the published recipe: kernels are zeroed, also
             before BatchNormalization. For comparisons; it loses accuracy.
         exclude: names or patterns of layers to leave alone.
         width_multiple: the filters that stay are rounded up to a multiple of this (4, 8, 16).
-        patience: epochs without a better `monitor` in the final phase after which training ends;
-            `None` to use all epochs.
-        monitor: logged value to watch, smaller is better; the training loss where it is missing.
         seed: for criteria that draw random numbers.
 
     Raises:
@@ -91,15 +85,11 @@ class SoftFilterPrune(_BothKerases):
         l1: float = 0.1,
         criterion: str | criteria.Criterion = "contribution",
         schedule: str | schedules.RatioSchedule = "linear",
-        soft_share: float = 0.5,
-        prune_epochs: int = 1,
-        fine_tune_epochs: int = 1,
+        phases: schedules.Phases = schedules.Phases(),  # noqa: B008  (frozen)
         decay: float = 0.3,
         recipe: str = "effective",
         exclude: Sequence[str] = (),
         width_multiple: int = 1,
-        patience: int | None = 10,
-        monitor: str = "val_loss",
         seed: int = 0,
     ):
         super().__init__()
@@ -109,15 +99,11 @@ class SoftFilterPrune(_BothKerases):
         self.l1 = l1
         self.criterion = criteria.get(criterion)
         self.schedule = schedules.get(schedule)
-        self.soft_share = soft_share
-        self.prune_epochs = prune_epochs
-        self.fine_tune_epochs = fine_tune_epochs
+        self.phases = phases
         self.decay = decay
         self.recipe = recipe
         self.exclude = tuple(exclude)
         self.width_multiple = width_multiple
-        self.patience = patience
-        self.monitor = monitor
         self.seed = seed
         self.phase: Phase | None = None  # while training
         self.mask = np.zeros(0, bool)
@@ -130,36 +116,33 @@ class SoftFilterPrune(_BothKerases):
             "l1": self.l1,
             "criterion": self.criterion.__name__,
             "schedule": keras.saving.serialize_keras_object(self.schedule),
-            "soft_share": self.soft_share,
-            "prune_epochs": self.prune_epochs,
-            "fine_tune_epochs": self.fine_tune_epochs,
+            "phases": keras.saving.serialize_keras_object(self.phases),
             "decay": self.decay,
             "recipe": self.recipe,
             "exclude": list(self.exclude),
             "width_multiple": self.width_multiple,
-            "patience": self.patience,
-            "monitor": self.monitor,
             "seed": self.seed,
         }
 
     @classmethod
     def from_config(cls, config: dict) -> "SoftFilterPrune":
         """The inverse of `get_config`."""
-        schedule = keras.saving.deserialize_keras_object(config["schedule"])
-        return cls(**{**config, "schedule": schedule})
+        objects = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("phases", "schedule")
+        }
+        return cls(**{**config, **objects})
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Reads the channel groups and attaches penalties and masks."""
         self.groups = ChannelGroups(self.model)
         self._ratios = group_ratios(self.groups, self.pruning_ratio, self.exclude)
-        self._plan = PhasePlan.over(
-            self.params.get("epochs", 1), self.soft_share, self.prune_epochs, self.fine_tune_epochs
-        )
+        self._plan = PhasePlan.over(self.params.get("epochs", 1), self.phases)
         literal = self.recipe == "literal"
         self._soft_slices = (kernel_slices if literal else effective_slices)(self.groups)
         self._view = MaskedView(self.groups)
         self._convergence = MaskConvergence()
-        self._plateau = Plateau(self.patience)
+        self._plateau = Plateau(self.phases.patience)
         self._rng = np.random.default_rng(self.seed)
         self._epoch_closed = True
         self.phase = None
@@ -227,7 +210,7 @@ class SoftFilterPrune(_BothKerases):
 
     def _stop_when_converged(self, epoch: int, logs: dict) -> None:
         if self.phase is Phase.FINAL:
-            if self._plateau.reached(logs.get(self.monitor, logs.get("loss"))):
+            if self._plateau.reached(logs.get(self.phases.monitor, logs.get("loss"))):
                 logging.info("Epoch %d: converged, training ends.", epoch + 1)
                 self.model.stop_training = True
         elif self._mask_converged(epoch):
@@ -252,11 +235,12 @@ class SoftFilterPrune(_BothKerases):
 
 def _check_arguments(given: dict[str, Any]) -> None:
     """Refuses arguments out of range, by name."""
-    for name, low, high in (("soft_share", 0, 1), ("decay", 0, 1), ("l1", 0, np.inf)):
-        if not low <= given[name] <= high:
-            raise ArgumentError(f"{name} is {given[name]!r}; take a number from {low} to {high}.")
-    for name, low in (("prune_epochs", 1), ("fine_tune_epochs", 0), ("width_multiple", 1)):
-        if not (isinstance(given[name], int) and given[name] >= low):
-            raise ArgumentError(f"{name} is {given[name]!r}; take a whole number of {low} or more.")
+    if not 0 <= given["decay"] <= 1:
+        raise ArgumentError(f"decay is {given['decay']!r}; take a number from 0 to 1.")
+    if not 0 <= given["l1"] < np.inf:
+        raise ArgumentError(f"l1 is {given['l1']!r}; take a finite number of 0 or more.")
+    multiple = given["width_multiple"]
+    if not (isinstance(multiple, int) and multiple >= 1):
+        raise ArgumentError(f"width_multiple is {multiple!r}; take a whole number of 1 or more.")
     if given["recipe"] not in ("effective", "literal"):
         raise ArgumentError(f"recipe is {given['recipe']!r}; take 'effective' or 'literal'.")

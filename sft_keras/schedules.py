@@ -1,10 +1,61 @@
-"""How the pruning ratio grows over the prune phases."""
+"""When to prune, and how the pruning ratio grows meanwhile."""
 
 import math
+from dataclasses import asdict, dataclass
 
 import keras
 
 from sft_keras.errors import ArgumentError
+
+
+@keras.saving.register_keras_serializable("sft_keras")
+@dataclass(frozen=True)
+class Phases:
+    """How the epochs of `fit` are divided, and when training has converged.
+
+    Args:
+        soft_share: share of the epochs in cycles of a prune and a fine-tune phase, 0 to 1; one
+            cycle at least. The rest is the final phase. At 0 the filters are pruned at once,
+            before the first epoch.
+        prune_epochs: length of each prune phase.
+        fine_tune_epochs: length of each fine-tune phase.
+        patience: epochs without a better `monitor` in the final phase after which training ends;
+            `None` to use all epochs.
+        monitor: logged value to watch, smaller is better; the training loss where it is missing.
+
+    Raises:
+        ArgumentError: an argument is out of range.
+
+    Example:
+        >>> phases = sft_keras.schedules.Phases(soft_share=0.3, prune_epochs=2)
+        >>> sft_keras.SoftFilterPrune(phases=phases)
+    """
+
+    soft_share: float = 0.5
+    prune_epochs: int = 1
+    fine_tune_epochs: int = 1
+    patience: int | None = 10
+    monitor: str = "val_loss"
+
+    def __post_init__(self):
+        if not 0 <= self.soft_share <= 1:
+            raise ArgumentError(f"soft_share is {self.soft_share!r}; take a number from 0 to 1.")
+        for name, low in (("prune_epochs", 1), ("fine_tune_epochs", 0), ("patience", 1)):
+            value = getattr(self, name)
+            if not (isinstance(value, int) and value >= low) and (name, value) != (
+                "patience",
+                None,
+            ):
+                raise ArgumentError(f"{name} is {value!r}; take a whole number of {low} or more.")
+
+    def get_config(self) -> dict:
+        """Constructor arguments."""
+        return asdict(self)
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Phases":
+        """The inverse of `get_config`."""
+        return cls(**config)
 
 
 class RatioSchedule:

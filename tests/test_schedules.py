@@ -24,6 +24,26 @@ def test_asymptotic_has_three_quarters_at_its_knee():
     assert schedules.Asymptotic(0.125)(0.125) == pytest.approx(0.75, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"soft_share": 1.5}, "soft_share is 1.5"),
+        ({"prune_epochs": 0}, "prune_epochs is 0"),
+        ({"fine_tune_epochs": -1}, "fine_tune_epochs is -1"),
+        ({"patience": 0.5}, "patience is 0.5"),
+    ],
+)
+def test_bad_phases_are_refused_by_name(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        schedules.Phases(**arguments)
+
+
+def test_phases_config_survives_json():
+    phases = schedules.Phases(0.3, 2, 0, patience=None)
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(phases)))
+    assert keras.saving.deserialize_keras_object(config) == phases
+
+
 @pytest.mark.parametrize("schedule", ALL)
 def test_config_survives_json(schedule):
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(schedule)))

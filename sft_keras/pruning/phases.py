@@ -3,6 +3,8 @@
 import enum
 from dataclasses import dataclass, replace
 
+from sft_keras.schedules import Phases
+
 
 class Phase(enum.IntEnum):
     """The number that `phase` has in the logs."""
@@ -32,11 +34,11 @@ class PhasePlan:
     fine_tune_epochs: int
 
     @classmethod
-    def over(cls, epochs: int, soft_share: float, prune_epochs: int, fine_tune_epochs: int):
-        """The plan that spends `soft_share` of `epochs` in cycles: one at least, unless it is 0."""
-        cycle = prune_epochs + fine_tune_epochs
-        cycles = max(1, round(soft_share * epochs / cycle)) if soft_share else 0
-        return cls(cycles, prune_epochs, fine_tune_epochs)
+    def over(cls, epochs: int, phases: Phases) -> "PhasePlan":
+        """The plan for a `fit` of so many epochs."""
+        cycle = phases.prune_epochs + phases.fine_tune_epochs
+        cycles = max(1, round(phases.soft_share * epochs / cycle)) if phases.soft_share else 0
+        return cls(cycles, phases.prune_epochs, phases.fine_tune_epochs)
 
     @property
     def soft_epochs(self) -> int:

@@ -1,6 +1,7 @@
 import pytest
 
 from sft_keras.pruning.phases import Phase, PhasePlan
+from sft_keras.schedules import Phases
 
 
 def test_cycles_alternate_and_the_final_phase_follows():
@@ -26,7 +27,7 @@ def test_progress_counts_prune_epochs_and_ends_at_one():
     [(1, 0.5, 1), (3, 0.5, 1), (16, 0.5, 7), (30, 0.5, 15), (10, 0.0, 0), (6, 1.0, 5)],
 )
 def test_plan_over_the_epochs_of_fit(epochs, share, soft_epochs):
-    assert PhasePlan.over(epochs, share, 1, 1).soft_epochs == soft_epochs
+    assert PhasePlan.over(epochs, Phases(share)).soft_epochs == soft_epochs
 
 
 def test_plan_ended_early_goes_to_the_final_phase():
