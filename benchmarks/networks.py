@@ -9,8 +9,7 @@ CLASSES = 10
 
 def _conv(x, filters, strides=1, size=3, activation=True):
     x = layers.Conv2D(filters, size, strides, "same", use_bias=False)(x)
-    # At Keras' momentum of 0.99 the statistics lag epochs behind on so few steps: mostly noise.
-    x = layers.BatchNormalization(momentum=0.9)(x)
+    x = layers.BatchNormalization()(x)
     return layers.ReLU()(x) if activation else x
 
 

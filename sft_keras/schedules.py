@@ -31,7 +31,7 @@ class Phases:
         >>> sft_keras.SoftFilterPrune(phases=phases)
     """
 
-    soft_share: float = 0.5
+    soft_share: float = 0.25
     prune_epochs: int = 1
     fine_tune_epochs: int = 1
     patience: int | None = 10
