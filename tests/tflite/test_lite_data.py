@@ -56,7 +56,19 @@ def everything(data, slots=(IMAGE,), limit=None):
         [[X[i : i + 1], Y[i : i + 1]] for i in range(600)].__iter__(),
         ((X[i : i + 50], Y[i : i + 50]) for i in range(0, 600, 50)),
     ],
-    ids=str,
+    ids=[
+        "arrays",
+        "weights",
+        "list",
+        "dict",
+        "inputs",
+        "no-channels",
+        "dataset",
+        "keras",
+        "tf_keras",
+        "iterator",
+        "generator",
+    ],
 )
 def test_all_that_evaluate_takes_gives_the_same(data):
     (x,), y = everything(data)
@@ -64,7 +76,7 @@ def test_all_that_evaluate_takes_gives_the_same(data):
     assert np.array_equal(y, Y)
 
 
-@pytest.mark.parametrize("data", [X, (X,), {"image": X}, tf.data.Dataset.from_tensors(X)], ids=str)
+@pytest.mark.parametrize("data", [X, (X,), {"image": X}, tf.data.Dataset.from_tensors(X)])
 def test_labels_are_optional(data):
     (x,), y = everything(data)
     assert np.array_equal(x, X)
