@@ -95,8 +95,12 @@ def require_writable(path: str, suffix: str, overwrite: bool) -> None:
 def _require_writable_folder(folder):
     if not folder.is_dir():
         raise FileError(f"There is no folder '{folder}'; create it first.")
-    if not os.access(folder, os.W_OK):
-        raise FileError(f"Folder '{folder}' cannot be written; choose another or change its mode.")
+    try:  # asking for permissions is not enough: root has them even where nothing can be written
+        tempfile.TemporaryDirectory(prefix=".sft-keras-", dir=folder).cleanup()
+    except OSError as error:
+        raise FileError(
+            f"Folder '{folder}' cannot be written; choose another or change its mode."
+        ) from error
 
 
 def save_model(model: Any, path: str) -> None:

@@ -109,12 +109,6 @@ def test_output_that_could_not_be_written_is_refused(tmp_path, path, reason):
         files.require_writable(tmp_path / path, ".keras", overwrite=False)
 
 
-def test_read_only_folder_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.os, "access", lambda path, mode: False)  # root may write anywhere
-    with pytest.raises(FileError, match="cannot be written"):
-        files.require_writable(tmp_path / "out.keras", ".keras", overwrite=False)
-
-
 def test_overwrite_lets_an_existing_file_be_replaced(tmp_path, small_model):
     path = tmp_path / "out.keras"
     path.write_text("before")
@@ -178,3 +172,10 @@ def test_output_folder_that_is_a_file_is_refused(tmp_path):
         files.require_free_folder(tmp_path / "out", overwrite=True)
     with pytest.raises(FileError, match="There is no folder"):
         files.require_free_folder(tmp_path / "out" / "deeper", overwrite=True)
+
+
+def test_folder_that_nobody_can_write_to_is_refused_before_any_work():
+    with pytest.raises(FileError, match="'/proc' cannot be written"):
+        files.require_free_folder("/proc/out", overwrite=False)
+    with pytest.raises(FileError, match="'/proc' cannot be written"):
+        files.require_writable("/proc/out.keras", ".keras", overwrite=False)
