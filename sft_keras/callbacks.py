@@ -63,7 +63,8 @@ class SoftFilterPrune(_BothKerases):
         phases: how the epochs are divided, and when training ends early; a `schedules.Phases`.
         decay: what softened filters are multiplied by, 0 to 1.
         recipe: `"effective"`, or `"literal"` for the published recipe: kernels are zeroed, also
-            before BatchNormalization. For comparisons; it loses accuracy.
+            before BatchNormalization, in every soft epoch that was planned. For comparisons; it
+            loses accuracy.
         exclude: names or patterns of layers to leave alone.
         width_multiple: the filters that stay are rounded up to a multiple of this (4, 8, 16).
         seed: for criteria that draw random numbers.
@@ -218,7 +219,8 @@ class SoftFilterPrune(_BothKerases):
             self._plan = self._plan.ended_at(epoch)
 
     def _mask_converged(self, epoch: int) -> bool:
-        if not self._plan.ends_prune_phase(epoch):
+        # Zeroed kernels rank last, whatever they could become: that is no sign of convergence.
+        if self.recipe == "literal" or not self._plan.ends_prune_phase(epoch):
             return False
         full_ratio = self.schedule(self._plan.progress(epoch)) >= 1.0
         return full_ratio and self._convergence.reached(self.mask)

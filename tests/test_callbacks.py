@@ -239,6 +239,15 @@ def test_training_ends_when_mask_and_metric_have_converged(flavor):
     assert len(phases) < 15
 
 
+def test_literal_recipe_is_soft_to_the_end(flavor):
+    model, (x, y) = conv_net(flavor, optimizer=flavor.optimizers.SGD(0.0)), data()
+    prune = SoftFilterPrune(
+        recipe="literal", schedule="constant", phases=Phases(soft_share=1.0, fine_tune_epochs=0)
+    )
+    history = model.fit(x, y, epochs=8, verbose=0, callbacks=[prune]).history
+    assert history["phase"] == [0] * 8
+
+
 def test_the_model_is_left_as_it_was_but_for_its_weights(flavor):
     model, (x, y) = conv_net(flavor), data()
     config, losses = model.get_config(), len(model.losses)
