@@ -14,22 +14,25 @@ def config(layer: Any) -> dict:
     return layer.get_config()
 
 
-def clone(layer: Any, config_of: Callable[[Any], dict] = config) -> Any:
+def clone(
+    layer: Any,
+    config_of: Callable[[Any], dict] = config,
+    arguments: Callable[[flavors.Call], tuple[tuple, dict]] | None = None,
+) -> Any:
     """A new layer of the class of `layer`, with fresh variables.
 
     Args:
         layer: a layer, operator or functional model of either Keras.
         config_of: takes the layer, or each layer of a nested model, and returns the config of the
             new one.
+        arguments: takes a call inside a nested model, returns its new `(args, kwargs)`.
 
     Returns:
         The new layer, not built; a nested model is built.
-
-    Raises:
-        UnsupportedError: a nested model is subclassed or was never built.
     """
-    if flavors.is_model(layer):
-        return flavors.rebuild(layer, lambda inner: clone(inner, config_of))
+    if flavors.is_graph(layer):
+        inner = lambda part: clone(part, config_of, arguments)  # noqa: E731
+        return flavors.rebuild(layer, inner, arguments=arguments)
     new_config = config_of(layer)
     if type(layer).__name__ == "Lambda" and not flavors.is_tf_keras(layer):
         # Keras 3 refuses a Python function read from a config; here it is at hand.
@@ -56,3 +59,33 @@ def _finalize(model: Any) -> None:
 def _functions(layer: Any) -> dict[str, Callable]:
     """Functions that the layer's config only names, such as a user's own activation."""
     return {f.__name__: f for f in vars(layer).values() if inspect.isfunction(f)}
+
+
+def in_precision(dtype: str, model: Any, values: list[np.ndarray] | None = None) -> Any:
+    """A copy of `model` that computes in another floating dtype throughout.
+
+    Args:
+        dtype: the dtype's name.
+        model: a built Sequential or Functional model of either Keras.
+        values: its weights in the order of `flavors.weights`; defaults to those it has.
+
+    Returns:
+        A new model, not compiled.
+    """
+    copy = clone(model, lambda layer: _with_dtype(layer.get_config(), dtype))
+    if values is None:
+        values = [flavors.to_numpy(w) for w in flavors.weights(model)]
+    assign(copy, values)
+    return copy
+
+
+def _with_dtype(config: Any, dtype: str) -> Any:
+    """A config, and the configs in it, with every floating dtype replaced."""
+    if isinstance(config, dict):
+        return {
+            key: dtype if key == "dtype" and "float" in str(value) else _with_dtype(value, dtype)
+            for key, value in config.items()
+        }
+    if isinstance(config, list):
+        return [_with_dtype(value, dtype) for value in config]
+    return config

@@ -13,8 +13,8 @@ from scipy import stats
 
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
+from sft_keras.channels.notes import Role, Slices
 from sft_keras.channels.tensor import FIXED
-from sft_keras.channels.trace import Role, Slices
 from sft_keras.errors import ArgumentError
 
 
@@ -124,7 +124,7 @@ def scores(groups: ChannelGroups, criterion: Criterion, rng: np.random.Generator
     for slices in groups.trace.slices:
         if slices.role is not Role.FILTER:
             continue
-        classes = groups.classes_of(slices)
+        classes = groups.classes_of(slices.ids)
         filters = classes != FIXED
         of_layer = np.asarray(criterion(_filters(groups, slices, read, rng)), "float64")
         mean = of_layer.mean()
@@ -134,7 +134,7 @@ def scores(groups: ChannelGroups, criterion: Criterion, rng: np.random.Generator
 
 def _filters(groups: ChannelGroups, slices: Slices, read: np.ndarray, rng) -> Filters:
     weights = np.moveaxis(flavors.to_numpy(slices.variable), slices.axis, 0)
-    classes = groups.classes_of(slices)
+    classes = groups.classes_of(slices.ids)
     norm = _norm_behind(groups, slices.layer)
     gamma, beta, scale = (_by_class(values, classes) for values in norm) if norm else (None,) * 3
     return Filters(
@@ -180,11 +180,11 @@ def _read_norms(groups: ChannelGroups) -> np.ndarray:
         if reading.role is not Role.CUT or writing is None:
             continue
         norm = _norm_behind(groups, writing.layer)
-        classes = groups.classes_of(writing)
+        classes = groups.classes_of(writing.ids)
         scale = _by_class(norm[2], classes) if norm else np.ones(len(classes))
         kernel = np.square(flavors.to_numpy(reading.variable).astype("float64"))
         kernel = np.moveaxis(kernel, (reading.axis, writing.axis), (0, 1))
         by_pair = kernel.reshape(*kernel.shape[:2], -1).sum(axis=2)
-        at = groups.classes_of(reading)
+        at = groups.classes_of(reading.ids)
         np.add.at(squares, at[at != FIXED], (by_pair @ np.square(scale))[at != FIXED])
     return np.where(squares > 0, np.sqrt(squares), 1.0)

@@ -10,8 +10,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sft_keras.channels import rules as _rules  # noqa: F401  (registers the rules)
+from sft_keras.channels.notes import Slices
 from sft_keras.channels.tensor import FIXED
-from sft_keras.channels.trace import Fold, Slices, Trace, Width, trace
+from sft_keras.channels.trace import Trace, trace
 
 
 @dataclass(frozen=True)
@@ -67,18 +68,17 @@ class ChannelGroups:
         return allowed
 
     @cached_property
-    def producers(self) -> list[tuple[Any, np.ndarray]]:
-        """Layers that own filters, with the class of each of their filters."""
-        found = self.trace.filters.items()
-        return [(self.trace.layers[key], self.classes[ids]) for key, ids in found]
+    def producers(self) -> list[tuple[str, np.ndarray]]:
+        """Names of the layers that own filters, with the class of each of their filters."""
+        return [(p.name, self.classes[p.ids]) for p in self.trace.producers.values()]
 
-    def classes_of(self, slices: Slices | Fold | Width) -> np.ndarray:
-        """The class of each position of a slice's axis, `FIXED` where it is no filter."""
-        return np.append(self.classes, FIXED)[slices.ids]  # FIXED, -1, looks up the last
+    def classes_of(self, ids: np.ndarray) -> np.ndarray:
+        """The class of each id, `FIXED` where it is no filter."""
+        return np.append(self.classes, FIXED)[ids]  # FIXED, -1, looks up the last
 
     def channels_of(self, variable: Any) -> np.ndarray:
         """The class of each position of a one-dimensional variable."""
-        return self.classes_of(self._slices_by_variable[id(variable)])
+        return self.classes_of(self._slices_by_variable[id(variable)].ids)
 
     @cached_property
     def _slices_by_variable(self) -> dict[int, Slices]:
@@ -91,7 +91,7 @@ class ChannelGroups:
         found = []
         for number in dict.fromkeys(label):
             members = [p for p, at in zip(self.producers, label, strict=True) if at == number]
-            names = tuple(layer.name for layer, _ in members)
+            names = tuple(name for name, _ in members)
             classes = np.unique(np.concatenate([c for _, c in members]))
             by_reason: dict[str, list[int]] = {}
             for c in classes:

@@ -4,16 +4,19 @@ import numpy as np
 
 from sft_keras import flavors
 from sft_keras.channels.groups import ChannelGroups
+from sft_keras.channels.notes import Fold, Role, Slices
 from sft_keras.channels.tensor import FIXED
-from sft_keras.channels.trace import Fold, Role, Slices, Width
 from sft_keras.errors import ShrinkError
 
 
-def pruned_positions(
-    groups: ChannelGroups, slices: Slices | Fold | Width, mask: np.ndarray
-) -> np.ndarray:
+def pruned_positions(groups: ChannelGroups, slices: Slices | Fold, mask: np.ndarray) -> np.ndarray:
     """Boolean array along the slice's axis: which positions belong to pruned filters."""
-    return np.append(mask, False)[groups.classes_of(slices)]  # FIXED, -1, looks up the last
+    return pruned_ids(groups, slices.ids, mask)
+
+
+def pruned_ids(groups: ChannelGroups, ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Boolean array shaped like `ids`: which of them belong to pruned filters."""
+    return np.append(mask, False)[groups.classes_of(ids)]  # FIXED, -1, looks up the last
 
 
 def owned(groups: ChannelGroups) -> list[Slices]:
@@ -37,7 +40,7 @@ def read_mask(groups: ChannelGroups) -> np.ndarray:
         weights = flavors.to_numpy(slices.variable)
         other_axes = tuple(i for i in range(weights.ndim) if i != slices.axis)
         nonzero = np.any(weights != 0, axis=other_axes)
-        classes = groups.classes_of(slices)[nonzero]
+        classes = groups.classes_of(slices.ids)[nonzero]
         zero[classes[classes != FIXED]] = False
     return zero
 
@@ -63,9 +66,9 @@ def require_filters_left(groups: ChannelGroups, mask: np.ndarray) -> None:
     Raises:
         ShrinkError: names the first such layer.
     """
-    for layer, classes in groups.producers:
+    for name, classes in groups.producers:
         if mask[classes].all():
             raise ShrinkError(
-                f"Every filter of layer '{layer.name}' is pruned, which would leave it empty; "
+                f"Every filter of layer '{name}' is pruned, which would leave it empty; "
                 "keep at least one, with a lower pruning ratio for that layer."
             )

@@ -3,13 +3,18 @@
 from collections.abc import Callable
 from typing import Any
 
+from sft_keras import flavors
+
 _BUILTIN: dict[tuple[str, str], Callable] = {}
 _MIXING: dict[str, str] = {}
 _CUSTOM: dict[type, Callable] = {}
 
 
 def builtin_rule(*names: str, kind: str = "layers"):
-    """Registers a rule for layers (or `kind="ops"`, operators) of both Kerases, by class name."""
+    """Registers a rule for layers of both Kerases, by class name.
+
+    With `kind="ops"` it is for operators, by `flavors.operator_name`.
+    """
 
     def register(rule: Callable) -> Callable:
         for name in names:
@@ -55,7 +60,10 @@ def rule_for(layer: Any) -> Callable | None:
     cls = type(layer)
     if _is_adapted(layer):
         return None
-    return _CUSTOM.get(cls) or _BUILTIN.get((_kind(cls), cls.__name__))
+    if flavors.is_operator(layer) and _is_keras(cls):
+        return _BUILTIN.get(("ops", flavors.operator_name(layer)))
+    kind = "layers" if _is_keras(cls) else "custom"
+    return _CUSTOM.get(cls) or _BUILTIN.get((kind, cls.__name__))
 
 
 def no_rule_reason(layer: Any) -> str:
@@ -73,8 +81,5 @@ def _is_adapted(layer: Any) -> bool:
     return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
 
-def _kind(cls: type) -> str:
-    root, _, rest = cls.__module__.partition(".")
-    if root not in ("keras", "tf_keras"):
-        return "custom"
-    return "ops" if rest.startswith("src.ops") else "layers"
+def _is_keras(cls: type) -> bool:
+    return cls.__module__.partition(".")[0] in ("keras", "tf_keras")

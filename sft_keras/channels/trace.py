@@ -1,9 +1,8 @@
 """The walk: carries channel ids through a network and notes what belongs to each id."""
 
-import enum
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from keras import tree
@@ -12,74 +11,50 @@ from scipy.sparse.csgraph import connected_components
 
 from sft_keras import flavors
 from sft_keras.channels import registry
+from sft_keras.channels.notes import Edit, Fold, Producer, Role, Scale, Slices, Width
 from sft_keras.channels.tensor import FIXED, Channels, fixed
 
 
-class Role(enum.Enum):
-    """What a slice of a variable is to the filter that it belongs to."""
-
-    FILTER = "filter"
-    """The filter's weights: ranked, zeroed and cut."""
-    PARAMETER = "parameter"
-    """A bias or a normalization's γ or β: zeroed and cut."""
-    CUT = "cut"
-    """What reads the filter, or its statistics: only cut."""
-
-
-class Slices(NamedTuple):
-    """One axis of one variable, and the filter that each of its positions belongs to."""
-
-    layer: Any
-    variable: Any
-    axis: int
-    ids: np.ndarray
-    role: Role
-
-
-class Width(NamedTuple):
-    """A number in a layer's config that counts filters, as `filters` or `target_shape[2]`."""
-
-    layer: Any
-    key: str
-    ids: np.ndarray
-    position: int | None = None
-
-
-class Fold(NamedTuple):
-    """A layer whose bias takes up the constants that pruned filters emit into its kernel."""
-
-    layer: Any
-    kernel: Any
-    axis: int
-    output_axis: int
-    ids: np.ndarray
-    dead: np.ndarray
-
-
 class Trace:
-    """Everything the rules note while the walk goes from inputs to outputs."""
+    """Everything the rules note while the walk goes from inputs to outputs.
+
+    Attributes:
+        tensors: the `Channels` of every tensor of the model's own graph, by the tensor's id.
+    """
 
     def __init__(self, call_counts: Counter | None = None):
         self.count = 0
         self.call_counts = call_counts or Counter()
+        self.prefix = ""
         self.slices: list[Slices] = []
         self.widths: list[Width] = []
+        self.edits: list[Edit] = []
         self.folds: list[Fold] = []
-        self.filters: dict[int, np.ndarray] = {}
-        self.layers: dict[int, Any] = {}
+        self.scales: list[Scale] = []
+        self.producers: dict[tuple[int, str], Producer] = {}
         self.frozen: list[tuple[np.ndarray, str]] = []
         self.tensors: dict[int, Channels] = {}
         self.norms: dict[int, list] = {}
         self._pairs: list[np.ndarray] = []
         self._claimed: dict[tuple[int, int], np.ndarray] = {}
+        self._widths: dict[tuple, np.ndarray] = {}
+        self._nested: dict[int, dict[int, Channels]] = {}
 
-    def new_filters(self, layer: Any, count: int) -> np.ndarray:
-        """Fresh ids for a layer's filters; a layer called again gets the ids it had."""
-        if id(layer) not in self.filters:
-            self.filters[id(layer)] = np.arange(self.count, self.count + count)
-            self.layers[id(layer)] = layer
+    def new_filters(self, layer: Any, count: int, part: str = "") -> np.ndarray:
+        """Fresh ids for a layer's filters; a layer called again gets the ids it had.
+
+        Args:
+            layer: the layer that owns them.
+            count: how many.
+            part: what they are, for a layer with several independent sets of filters.
+        """
+        key = id(layer), part
+        if key not in self.producers:
+            name = self.prefix + layer.name + (f"/{part}" if part else "")
+            ids = np.arange(self.count, self.count + count)
+            self.producers[key] = Producer(name, layer, ids)
             self.count += count
-        return self.filters[id(layer)]
+        return self.producers[key].ids
 
     def unite(self, a: np.ndarray, b: np.ndarray, reason: str) -> None:
         """Ties ids pairwise; an id tied to a fixed channel is frozen with `reason`."""
@@ -110,17 +85,29 @@ class Trace:
         self._claimed[key] = ids
         self.slices.append(Slices(layer, variable, axis, ids, role))
 
-    def width(self, layer: Any, key: str, ids: np.ndarray, position: int | None = None):
-        """Notes that `config[key]` (or `config[key][position]`) counts the filters `ids`.
+    def width(self, layer: Any, path: str | tuple, ids: np.ndarray) -> None:
+        """Notes that the number at `path` in the config of `layer` counts the filters `ids`.
 
         A number noted before, in another call of the same layer, ties both calls' ids.
         """
-        for other in self.widths:
-            if other.layer is layer and (other.key, other.position) == (key, position):
-                reason = f"layer '{layer.name}' is shared and also shapes channels that cannot go"
-                self.unite(other.ids, ids, reason)
-                return
-        self.widths.append(Width(layer, key, ids, position))
+        path = path if isinstance(path, tuple) else (path,)
+        key = (id(layer), *path)
+        if key in self._widths:
+            reason = f"layer '{layer.name}' is shared and also shapes channels that cannot go"
+            self.unite(self._widths[key], ids, reason)
+            return
+        self._widths[key] = ids
+        self.widths.append(Width(layer, path, ids))
+
+    def edit(self, call: flavors.Call, edit: Callable) -> None:
+        """Notes how the arguments of `call` change with the filters that stay: see `Edit`."""
+        if not any(other.call is call for other in self.edits):
+            self.edits.append(Edit(call, edit))
+
+    def scale(self, variable: Any, ids: np.ndarray) -> None:
+        """Notes that `variable` is multiplied by the root of the share of `ids` that stays."""
+        if variable is not None:
+            self.scales.append(Scale(variable, ids))
 
     def fold(self, layer, kernel, axis: int, output_axis: int, ids, dead, exact: bool) -> None:
         """Lets `layer`'s bias take up its dead inputs' constants, or freezes those inputs."""
@@ -168,13 +155,53 @@ def trace(model: Any) -> Trace:
     Raises:
         UnsupportedError: the model is subclassed or was never built.
     """
-    calls = list(flavors.calls(model))
-    walk = Trace(Counter(id(call.layer) for call in calls))
-    for call in calls:
-        results = _apply_rule(walk, call)
-        walk.tensors.update(zip(map(id, call.outputs), results, strict=True))
+    walk = Trace(_call_counts(model))
+    walk.tensors = _walk_graph(walk, model, [fixed(_shape(x)) for x in flavors.inputs(model)])
     _freeze_outputs(walk, model)
     return walk
+
+
+def _call_counts(model: Any) -> Counter:
+    """How often each layer is called, in nested models as often as these are."""
+    counts = Counter(id(call.layer) for call in flavors.calls(model))
+    nested = {id(c.layer): c.layer for c in flavors.calls(model) if flavors.is_graph(c.layer)}
+    for key, inner in nested.items():
+        for layer, count in _call_counts(inner).items():
+            counts[layer] += counts[key] * count
+    return counts
+
+
+def _walk_graph(walk: Trace, model: Any, inputs: Iterable[Channels]) -> dict[int, Channels]:
+    """The channels of every tensor in the graph of `model`, by the tensor's id."""
+    tensors = dict(zip(map(id, flavors.inputs(model)), inputs, strict=True))
+    for call in flavors.calls(model):
+        if not flavors.is_input_layer(call.layer):
+            results = _apply_rule(walk, call, tensors)
+            tensors.update(zip(map(id, call.outputs), results, strict=True))
+    return tensors
+
+
+def _walk_nested(walk: Trace, call: flavors.Call, inputs: list[Channels]) -> list[Channels]:
+    """The walk through a model inside the model; every call of it must be cut alike."""
+    model = call.layer
+    _note_input_widths(walk, model, inputs)
+    outer, walk.prefix = walk.prefix, f"{walk.prefix}{model.name}/"
+    tensors = _walk_graph(walk, model, inputs)
+    walk.prefix = outer
+    first = walk._nested.setdefault(id(model), tensors)
+    reason = f"is in '{model.name}', which is shared and also gets channels that cannot go"
+    for key in tensors if first is not tensors else ():
+        walk.unite(first[key].ids, tensors[key].ids, reason)
+    return [tensors[id(x)] for x in flavors.outputs(model)]
+
+
+def _note_input_widths(walk: Trace, model: Any, inputs: list[Channels]) -> None:
+    for tensor, x in zip(flavors.inputs(model), inputs, strict=True):
+        layer = flavors.producer(tensor)
+        key = next(k for k in ("batch_shape", "batch_input_shape") if k in layer.get_config())
+        for axis in x.varying_axes():
+            ids, _ = walk.vector(x, axis, layer)
+            walk.width(layer, (key, axis + 1), ids)
 
 
 def _freeze_outputs(walk: Trace, model: Any) -> None:
@@ -184,13 +211,24 @@ def _freeze_outputs(walk: Trace, model: Any) -> None:
     walk.frozen += others  # behind, because the first reason is the one shown
 
 
-def _apply_rule(walk: Trace, call: flavors.Call) -> Iterable[Channels]:
-    if flavors.is_input_layer(call.layer):
-        return [fixed(tuple(x.shape[1:])) for x in call.outputs]
+def _apply_rule(walk: Trace, call: flavors.Call, tensors: dict) -> Iterable[Channels]:
     mask = call.kwargs.get("mask")
     if flavors.is_symbolic(mask):  # which steps of a sequence count, no input of a rule
-        walk.freeze(walk.tensors[id(mask)].ids, f"is the mask of '{call.layer.name}'")
-    inputs = [walk.tensors[id(x)] for x in call.inputs if x is not mask]
+        walk.freeze(tensors[id(mask)].ids, f"is the mask of '{call.layer.name}'")
+    inputs = [tensors[id(x)] for x in call.inputs if x is not mask]
+    return apply_rule(walk, call, inputs)
+
+
+def apply_rule(walk: Trace, call: flavors.Call, inputs: list[Channels]) -> list[Channels]:
+    """The channels of the outputs of `call`, by the rule of its layer.
+
+    Args:
+        walk: takes the notes.
+        call: the call; of its outputs only the shapes are read.
+        inputs: the channels of the call's symbolic inputs, in order.
+    """
+    if flavors.is_graph(call.layer):
+        return _walk_nested(walk, call, inputs)
     rule = registry.rule_for(call.layer)
     if rule is None:
         return freeze_all(walk, call, inputs, registry.no_rule_reason(call.layer))
@@ -201,4 +239,8 @@ def freeze_all(walk: Trace, call: flavors.Call, inputs, reason: str) -> list[Cha
     """Freezes every filter that enters `call`; its outputs hold none."""
     for x in inputs:
         walk.freeze(x.ids, reason)
-    return [fixed(tuple(x.shape[1:])) for x in call.outputs]
+    return [fixed(_shape(x)) for x in call.outputs]
+
+
+def _shape(tensor: Any) -> tuple:
+    return tuple(tensor.shape[1:])

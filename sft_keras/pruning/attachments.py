@@ -9,7 +9,7 @@ import numpy as np
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.mask import owned, pruned_positions
-from sft_keras.channels.trace import Role, Slices
+from sft_keras.channels.notes import Role, Slices
 from sft_keras.constraints import FilterMask
 from sft_keras.regularizers import FilterGroupLasso, FilterL1
 
@@ -62,7 +62,7 @@ def penalized(groups: ChannelGroups) -> list[Slices]:
     """The kernels of layers in which at least one filter can be pruned."""
     found = []
     for part in groups.trace.slices:
-        classes = groups.classes_of(part)
+        classes = groups.classes_of(part.ids)
         if part.role is Role.FILTER and groups.prunable[classes[classes >= 0]].any():
             found.append(part)
     return found
@@ -98,7 +98,7 @@ class Masks:
         self._masks: list[tuple[Slices, FilterMask]] = []
         self._detach: list[Callable[[], None]] = []
         for part in owned(groups):
-            classes = groups.classes_of(part)
+            classes = groups.classes_of(part.ids)
             if part.variable.trainable and groups.prunable[classes[classes >= 0]].any():
                 inner = part.variable.constraint
                 mask = FilterMask(np.ones(len(part.ids)), part.axis, inner)

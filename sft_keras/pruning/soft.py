@@ -7,7 +7,7 @@ import numpy as np
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.mask import apply_mask, owned, pruned_positions
-from sft_keras.channels.trace import Role, Slices
+from sft_keras.channels.notes import Role, Slices
 
 
 def effective_slices(groups: ChannelGroups) -> list[Slices]:

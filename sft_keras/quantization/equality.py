@@ -7,7 +7,7 @@ from typing import Any
 import tf_keras
 from keras import tree
 
-from sft_keras import flavors
+from sft_keras.cloning import in_precision
 from sft_keras.errors import UnsupportedError
 from sft_keras.shrinking import proof
 
@@ -21,7 +21,7 @@ def proven(rewrite: Callable) -> Callable:
         difference = _difference(model, rewritten)
         if difference > proof.FLOAT32_TOLERANCE:
             # Reordered sums of a deep network differ by more than this in float32 alone.
-            exact = _difference(proof.in_float64(model), proof.in_float64(rewritten))
+            exact = _difference(*(in_precision("float64", m) for m in (model, rewritten)))
             _require(exact, proof.FLOAT64_TOLERANCE, rewrite.__name__, model.name)
         return rewritten
 
@@ -44,12 +44,7 @@ def _in_float32(model: Any) -> Any:
     if not policies & {"float16", "bfloat16", "float64"}:
         return model
 
-    def clone(layer):
-        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
-
-    copy = flavors.rebuild(model, clone)
-    copy.set_weights(model.get_weights())
-    return copy
+    return in_precision("float32", model)
 
 
 def _require(difference: float, tolerance: float, step: str, name: str) -> None:

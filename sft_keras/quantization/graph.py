@@ -20,7 +20,11 @@ def rewrite(model: tf_keras.Model, call_function: Callable) -> tf_keras.Model:
     Returns:
         A new model; layers that `call_function` calls as they are belong to both models.
     """
-    return flavors.rebuild(model, lambda layer: layer, call_function)
+    return flavors.rebuild(model, _same_layer, call_function)
+
+
+def _same_layer(layer: Any) -> Any:
+    return flavors.fresh(layer) if flavors.is_input_layer(layer) else layer
 
 
 def like(layer: tf_keras.layers.Layer, **changes: Any) -> tf_keras.layers.Layer:

@@ -1,12 +1,13 @@
-"""Which part of every variable stays when the masked filters go."""
+"""Which part of every variable, config and argument stays when the masked filters go."""
 
+import math
 from typing import Any
 
 import numpy as np
 
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
-from sft_keras.channels.mask import pruned_positions
+from sft_keras.channels.mask import pruned_ids, pruned_positions
 
 
 class Cuts:
@@ -23,35 +24,48 @@ class Cuts:
             kept = np.flatnonzero(~pruned_positions(groups, slices, mask))
             if len(kept) < len(slices.ids):
                 self._kept.setdefault(id(slices.variable), {})[slices.axis] = kept
-        self._widths: dict[int, list] = {}
-        for width in groups.trace.widths:
-            count = np.count_nonzero(~pruned_positions(groups, width, mask))
-            self._widths.setdefault(id(width.layer), []).append((width, count))
+        self._widths: dict[int, list[tuple[tuple, int]]] = {}
+        for layer, path, ids in groups.trace.widths:
+            count = np.count_nonzero(~pruned_ids(groups, ids, mask))
+            self._widths.setdefault(id(layer), []).append((path, count))
+        self._edits = {id(edit.call.outputs[0]): edit.edit for edit in groups.trace.edits}
+        self._stay = lambda ids: ~pruned_ids(groups, ids, mask)
         self._bias_shifts = _bias_shifts(groups, mask)
+        self._scales = _scales(groups, mask)
 
     def config(self, layer: Any) -> dict:
         """The config of `layer` with its new widths, and without anything of this package."""
         config = layer.get_config()
         config.update(_own_objects_replaced(layer, config))
-        for width, count in self._widths.get(id(layer), []):
-            if width.position is None:
-                config[width.key] = count
-            else:
-                sizes = list(config[width.key])
-                sizes[width.position] = count
-                config[width.key] = sizes
+        for (key, *rest), count in self._widths.get(id(layer), []):
+            config[key] = _replaced(config[key], rest, count)
         return config
+
+    def arguments(self, call: flavors.Call) -> tuple[tuple, dict]:
+        """The arguments of a call of the graph, with bounds and sizes as the shrunk one has."""
+        edit = self._edits.get(id(call.outputs[0]))
+        return edit(call, self._stay) if edit else (call.args, call.kwargs)
 
     def value(self, variable: Any) -> np.ndarray:
         """What stays of a variable, with folded constants added to biases, in float64."""
         value = flavors.to_numpy(variable).astype("float64")
-        return self.part(variable, value + self._bias_shifts.get(id(variable), 0))
+        value = value + self._bias_shifts.get(id(variable), 0)
+        return self.part(variable, value * self._scales.get(id(variable), 1))
 
     def part(self, variable: Any, value: np.ndarray) -> np.ndarray:
         """What stays of any array shaped like `variable`, such as its momentum."""
         for axis, kept in self._kept.get(id(variable), {}).items():
             value = np.take(value, kept, axis)
         return value
+
+
+def _replaced(value: Any, path: list, count: int) -> Any:
+    """A copy of a config entry with the number at `path` in it replaced."""
+    if not path:
+        return count
+    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy[path[0]] = _replaced(copy[path[0]], path[1:], count)
+    return copy
 
 
 def _own_objects_replaced(layer: Any, config: dict) -> dict:
@@ -74,3 +88,11 @@ def _bias_shifts(groups: ChannelGroups, mask: np.ndarray) -> dict[int, np.ndarra
             summed = np.tensordot(emitted, kernel.astype("float64"), (0, fold.axis))
             shifts[id(fold.layer.bias)] = summed.reshape(-1, summed.shape[-1]).sum(axis=0)
     return shifts
+
+
+def _scales(groups: ChannelGroups, mask: np.ndarray) -> dict[int, float]:
+    """By variable: the factor that makes up for a divisor that shrinks with its filters."""
+    return {
+        id(variable): math.sqrt(1 - pruned_ids(groups, ids, mask).mean())
+        for variable, ids in groups.trace.scales
+    }

@@ -8,7 +8,7 @@ from keras import tree
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.tensor import FIXED, Channels
-from sft_keras.cloning import assign, clone
+from sft_keras.cloning import in_precision
 from sft_keras.errors import ShrinkError
 from sft_keras.shrinking.cut import Cuts
 
@@ -43,8 +43,8 @@ def prove_equal(groups: ChannelGroups, small: Any, mask: np.ndarray, cuts: Cuts)
     differences = _differences(groups, (masked, small), mask, inputs)
     if max(differences.values()) <= FLOAT32_TOLERANCE:
         return max(differences.values())
-    exact_small = in_float64(small, [cuts.value(w) for w in flavors.weights(masked)])
-    exact = _differences(groups, (in_float64(masked), exact_small), mask, inputs)
+    exact_small = in_precision("float64", small, [cuts.value(w) for w in flavors.weights(masked)])
+    exact = _differences(groups, (in_precision("float64", masked), exact_small), mask, inputs)
     rounding = relative_difference(outputs(masked, inputs), outputs(small, inputs))
     _require(exact, FLOAT64_TOLERANCE)
     if rounding > ROUNDING_LIMIT:
@@ -114,34 +114,3 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
     difference = np.abs(np.where(np.isfinite(a), a - b, 0)).max(initial=0)
     scale = np.abs(a, where=np.isfinite(a), out=np.zeros_like(a)).max(initial=0)
     return float(difference / scale) if scale else float(difference)
-
-
-def in_float64(model: Any, values: list[np.ndarray] | None = None) -> Any:
-    """A copy of `model` that computes in float64.
-
-    Args:
-        model: a built Sequential or Functional model of either Keras.
-        values: its weights in the order of `flavors.weights`; defaults to those it has.
-
-    Returns:
-        A new model, not compiled.
-    """
-    copy = flavors.rebuild(
-        model, lambda layer: clone(layer, lambda inner: _with_float64(inner.get_config()))
-    )
-    if values is None:
-        values = [flavors.to_numpy(w) for w in flavors.weights(model)]
-    assign(copy, values)
-    return copy
-
-
-def _with_float64(config: Any) -> Any:
-    """A config, and the configs in it, with every floating dtype at float64."""
-    if isinstance(config, dict):
-        return {
-            key: "float64" if key == "dtype" and "float" in str(value) else _with_float64(value)
-            for key, value in config.items()
-        }
-    if isinstance(config, list):
-        return [_with_float64(value) for value in config]
-    return config

@@ -46,7 +46,7 @@ def shrink(model: Any) -> Any:
     if not mask.any():
         logging.warning("No filter of model '%s' is zero: shrink only copies it.", model.name)
     cuts = Cuts(groups, mask)
-    small = flavors.rebuild(model, lambda layer: clone(layer, cuts.config))
+    small = clone(model, cuts.config, cuts.arguments)
     assign(small, map(cuts.value, flavors.weights(model)))
     difference = prove_equal(groups, small, mask, cuts)
     compile_like(model, small, cuts)

@@ -47,8 +47,8 @@ def shrink_and_compare(masked):
 
 def _check_widths(model, small, mask):
     groups = sft_keras.channel_groups(model)
-    widths = {layer.name: len(classes) - mask[classes].sum() for layer, classes in groups.producers}
-    left = {layer.name: len(c) for layer, c in sft_keras.channel_groups(small).producers}
+    widths = {name: len(classes) - mask[classes].sum() for name, classes in groups.producers}
+    left = {name: len(c) for name, c in sft_keras.channel_groups(small).producers}
     assert left == widths
     sizes = [sum(w.size for w in x.get_weights()) for x in (model, small)]
     assert sizes[1] < sizes[0] if mask.any() else sizes[1] == sizes[0]

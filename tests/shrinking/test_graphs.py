@@ -35,8 +35,7 @@ def residual_by_operator(k):
     a = k.layers.Conv2D(8, 3, padding="same")(x)
     b = k.layers.Conv2D(8, 3, padding="same")(a)
     c = k.layers.Conv2D(5, 3)(a + b)
-    prunable = 13 if k.__name__ == "keras" else 5  # no rule for tf_keras' operators
-    return k.Model(x, k.layers.Flatten()(k.layers.Conv2D(1, 3)(c)) * 2.0), prunable
+    return k.Model(x, k.layers.Flatten()(k.layers.Conv2D(1, 3)(c)) * 2.0), 13
 
 
 def squeeze_and_excite(k):
@@ -178,11 +177,42 @@ def fixed_batch(k):
     return k.Model(x, k.layers.Conv2D(2, 3)(k.layers.Conv2D(6, 3)(x))), 6
 
 
-def prunable_before_nested_model(k):
+def before_and_inside_a_nested_model(k):
     x = k.Input(SHAPE)
     inner = k.Sequential([k.Input((6, 7, 4)), k.layers.Conv2D(5, 3)], name="inner")
     y = k.layers.Conv2D(4, 1)(k.layers.Conv2D(6, 3)(x))
-    return k.Model(x, k.layers.Conv2D(2, 1)(inner(y))), 6
+    return k.Model(x, k.layers.Conv2D(2, 1)(inner(y))), 15
+
+
+def functional_in_functional(k):
+    a, b = k.Input((6, 7, 4)), k.Input((6, 7, 4))
+    c = k.layers.Conv2D(4, 1)(a)
+    inner = k.Model([a, b], [k.layers.Add()([c, b]), k.layers.Conv2D(3, 1)(c)], name="inner")
+    x = k.Input((6, 7, 4))
+    y = k.layers.Conv2D(4, 3, padding="same")(x)
+    both = k.layers.Concatenate()(inner([k.layers.BatchNormalization()(y), y]))
+    return k.Model(x, k.layers.Conv2D(2, 1)(both)), 7
+
+
+def nested_twice_deep(k):
+    deep = k.Sequential([k.Input((6, 7, 4)), k.layers.Conv2D(5, 1), k.layers.Conv2D(3, 1)])
+    inner = k.Sequential([k.Input((6, 7, 4)), deep, k.layers.Conv2D(4, 1, activation="relu")])
+    x = k.Input((6, 7, 4))
+    return k.Model(x, k.layers.Conv2D(2, 1)(k.layers.Conv2D(6, 1)(inner(x)))), 18
+
+
+def backbone_used_twice(k):
+    backbone = k.Sequential([k.Input((6, 7, 4)), k.layers.Conv2D(5, 3), k.layers.Conv2D(3, 1)])
+    a, b = k.Input((6, 7, 4)), k.Input((6, 7, 4))
+    y = k.layers.Concatenate()([backbone(a), backbone(b)])
+    return k.Model([a, b], k.layers.Conv2D(2, 1)(y)), 8
+
+
+def backbone_used_behind_itself(k):
+    backbone = k.Sequential([k.Input((6, 7, 4)), k.layers.Conv2D(5, 1), k.layers.Conv2D(4, 1)])
+    x = k.Input((6, 7, 4))
+    y = backbone(backbone(k.layers.Conv2D(4, 1)(x)))
+    return k.Model(x, k.layers.Conv2D(2, 1)(y)), 9
 
 
 def sliced(k):
@@ -265,7 +295,11 @@ GRAPHS = {
             middle_of_another_model,
             unknown_size,
             fixed_batch,
-            prunable_before_nested_model,
+            before_and_inside_a_nested_model,
+            functional_in_functional,
+            nested_twice_deep,
+            backbone_used_twice,
+            backbone_used_behind_itself,
             sliced,
             gate_along_another_axis,
             mask_of_an_embedding,

@@ -76,8 +76,9 @@ def test_a_layer_that_computes_differently_is_found_where_float64_agrees(model, 
     mask = mask_module.read_mask(groups)
     stale, fresh = sft_keras.shrink(model), sft_keras.shrink(model)
     stale.get_layer("logits").kernel.assign(-stale.get_layer("logits").kernel)
-    in_float64 = proof.in_float64
-    monkeypatch.setattr(proof, "in_float64", lambda x, *w: in_float64(fresh if w else x, *w))
+    in_precision = proof.in_precision
+    changed = lambda dtype, x, *w: in_precision(dtype, fresh if w else x, *w)  # noqa: E731
+    monkeypatch.setattr(proof, "in_precision", changed)
     with pytest.raises(ShrinkError, match="at layer 'logits'"):
         proof.prove_equal(groups, stale, mask, Cuts(groups, mask))
 

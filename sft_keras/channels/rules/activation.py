@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from sft_keras import flavors
+from sft_keras.channels.notes import Role
 from sft_keras.channels.registry import builtin_rule
 from sft_keras.channels.tensor import Channels
-from sft_keras.channels.trace import Role, Trace
+from sft_keras.channels.trace import Trace
 
 ELEMENTWISE = frozenset(
     (

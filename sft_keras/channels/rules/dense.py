@@ -1,10 +1,11 @@
 """Fully connected layers."""
 
 from sft_keras import flavors
+from sft_keras.channels.notes import Role
 from sft_keras.channels.registry import builtin_rule
 from sft_keras.channels.rules.activation import activated
 from sft_keras.channels.tensor import Channels, along
-from sft_keras.channels.trace import Role, Trace
+from sft_keras.channels.trace import Trace
 
 
 @builtin_rule("Dense")

@@ -85,10 +85,12 @@ _VALUES = {
 
 
 @builtin_rule(*_VALUES)
-@builtin_rule(*(name for name in _VALUES if name != "Average"), kind="ops")
+@builtin_rule(*(name.lower() for name in _VALUES if name != "Average"), kind="ops")
 def elementwise_merge(walk: Trace, call: flavors.Call, *inputs: Channels):
     """Add, Subtract, Multiply, Average, Maximum and Minimum, as layers and as operators."""
     name = type(call.layer).__name__
+    if flavors.is_operator(call.layer):
+        name = flavors.operator_name(call.layer).capitalize()
     return _merge(walk, call, inputs, _VALUES[name], is_product=name == "Multiply")
 
 

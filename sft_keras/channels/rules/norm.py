@@ -3,9 +3,10 @@
 import numpy as np
 
 from sft_keras import flavors
+from sft_keras.channels.notes import Role
 from sft_keras.channels.registry import builtin_rule, explain
 from sft_keras.channels.tensor import FIXED, Channels
-from sft_keras.channels.trace import Role, Trace, freeze_all
+from sft_keras.channels.trace import Trace, freeze_all
 
 explain(
     "which mixes channels: taking some away, even zeros, changes its statistics",

@@ -48,7 +48,7 @@ def reshape(walk: Trace, call: flavors.Call, x: Channels):
         return freeze_all(walk, call, [x], reason)[0]
     for axis in axes:
         if call.layer.target_shape[axis] != -1:
-            walk.width(call.layer, "target_shape", y.ids.reshape(-1), axis)
+            walk.width(call.layer, ("target_shape", axis), y.ids.reshape(-1))
     return y
 
 

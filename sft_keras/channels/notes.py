@@ -1,0 +1,75 @@
+"""What the rules note about a network: whose filter each part of each variable is."""
+
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sft_keras import flavors
+
+
+class Role(enum.Enum):
+    """What a slice of a variable is to the filter that it belongs to."""
+
+    FILTER = "filter"
+    """The filter's weights: ranked, zeroed and cut."""
+    PARAMETER = "parameter"
+    """A bias or a normalization's γ or β: zeroed and cut."""
+    CUT = "cut"
+    """What reads the filter, or its statistics: only cut."""
+
+
+class Producer(NamedTuple):
+    """A layer that owns filters, or one of several sets of them, as an attention's key_dim."""
+
+    name: str
+    layer: Any
+    ids: np.ndarray
+
+
+class Slices(NamedTuple):
+    """One axis of one variable, and the filter that each of its positions belongs to."""
+
+    layer: Any
+    variable: Any
+    axis: int
+    ids: np.ndarray
+    role: Role
+
+
+class Width(NamedTuple):
+    """A number in a layer's config that counts filters: `("filters",)`, `("target_shape", 2)`."""
+
+    layer: Any
+    path: tuple
+    ids: np.ndarray
+
+
+class Edit(NamedTuple):
+    """Arguments of one call that depend on the filters that stay, as a slice's bounds do.
+
+    `edit` takes the call and a function from ids to a boolean array, true where they stay, and
+    returns the call's new `(args, kwargs)`.
+    """
+
+    call: flavors.Call
+    edit: Callable
+
+
+class Fold(NamedTuple):
+    """A layer whose bias takes up the constants that pruned filters emit into its kernel."""
+
+    layer: Any
+    kernel: Any
+    axis: int
+    output_axis: int
+    ids: np.ndarray
+    dead: np.ndarray
+
+
+class Scale(NamedTuple):
+    """A variable to multiply by √(filters that stay / filters), as 1/√key_dim asks for."""
+
+    variable: Any
+    ids: np.ndarray

@@ -1,0 +1,65 @@
+"""Keras 3 and tf_keras behind one small interface.
+
+Every private attribute of either Keras that the package reads is read in this folder, each with
+its reason; `tests/test_flavors.py` notices when one changes.
+"""
+
+from sft_keras.flavors.arrays import to_numpy, to_tensor
+from sft_keras.flavors.attaching import attach_constraint, attach_penalty
+from sft_keras.flavors.compiling import compile_arguments, fresh, is_built, is_compiled, loss_config
+from sft_keras.flavors.graphs import (
+    Call,
+    calls,
+    graph,
+    input_structure,
+    inputs,
+    is_graph,
+    output_structure,
+    outputs,
+    rebuild,
+    require_graph,
+    weights,
+    with_all_outputs,
+)
+from sft_keras.flavors.kinds import (
+    is_input_layer,
+    is_model,
+    is_operator,
+    is_symbolic,
+    is_tf_keras,
+    library,
+    operator_name,
+    producer,
+)
+
+__all__ = [
+    "Call",
+    "attach_constraint",
+    "attach_penalty",
+    "calls",
+    "compile_arguments",
+    "fresh",
+    "graph",
+    "input_structure",
+    "inputs",
+    "is_built",
+    "is_compiled",
+    "is_graph",
+    "is_input_layer",
+    "is_model",
+    "is_operator",
+    "is_symbolic",
+    "is_tf_keras",
+    "library",
+    "loss_config",
+    "operator_name",
+    "output_structure",
+    "outputs",
+    "producer",
+    "rebuild",
+    "require_graph",
+    "to_numpy",
+    "to_tensor",
+    "weights",
+    "with_all_outputs",
+]

@@ -1,0 +1,55 @@
+"""Tells Keras 3 from tf_keras, and layers, models and operators from each other."""
+
+import sys
+from typing import Any
+
+import keras
+
+
+def is_tf_keras(thing: Any) -> bool:
+    """Whether a model, layer or optimizer belongs to tf_keras, told without importing tf_keras."""
+    return any(base.__module__.partition(".")[0] == "tf_keras" for base in type(thing).__mro__)
+
+
+def library(thing: Any):
+    """The module, `keras` or `tf_keras`, that `thing` was made with."""
+    return sys.modules["tf_keras"] if is_tf_keras(thing) else keras
+
+
+def is_input_layer(layer: Any) -> bool:
+    """Whether `layer` is an InputLayer of either Keras."""
+    return type(layer).__name__ == "InputLayer"
+
+
+def is_model(layer: Any) -> bool:
+    """Whether a layer of a graph is a model itself."""
+    return isinstance(layer, library(layer).Model)
+
+
+def is_operator(layer: Any) -> bool:
+    """Whether a node of a graph is an operator on tensors (`x + y`), no layer."""
+    if is_tf_keras(layer):
+        # tf_keras makes a layer of each operator, of classes that it does not export.
+        return type(layer).__name__ in ("TFOpLambda", "SlicingOpLambda", "ClassMethod")
+    return not isinstance(layer, keras.layers.Layer)
+
+
+def operator_name(operator: Any) -> str:
+    """The lower-case name of an operator, the same for both Kerases: `add`, `divide`, `relu6`."""
+    if is_tf_keras(operator):
+        name = operator.get_config().get("function", type(operator).__name__).rpartition(".")[2]
+    else:
+        name = type(operator).__name__.lower()
+    return {"truediv": "divide", "truedivide": "divide"}.get(name, name)
+
+
+def producer(tensor: Any) -> Any:
+    """The layer or operator that a tensor of a functional graph comes from."""
+    # Both Kerases keep (operation or layer, node index, tensor index) here.
+    return tensor._keras_history[0]
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether `value` is a tensor of a functional graph rather than a constant argument."""
+    # Both Kerases mark graph tensors with this attribute and have no public test for it.
+    return hasattr(value, "_keras_history")
