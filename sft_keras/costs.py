@@ -1,7 +1,7 @@
 """What a network costs: parameters, multiply-accumulates, bytes and activations, per layer."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ class LayerCost:
     """The cost of one layer.
 
     Attributes:
-        name: the layer's name.
+        name: the layer's name; of one in a nested model `model/layer`.
         kind: its class.
         params: number of weights, trainable or not.
         macs: multiply-accumulates of one sample, over all calls of the layer.
@@ -95,32 +95,35 @@ def cost(model: Any) -> Cost:
         >>> cost.macs, cost.params
         (12501632, 78666)
     """
+    size = sum(int(np.prod(w.shape)) * _itemsize(w) for w in flavors.weights(model))
     calls = list(flavors.calls(model))
+    return Cost(tuple(_layer_costs(calls)), size, _peak_activations(model, calls))
+
+
+def _layer_costs(
+    calls: list[flavors.Call], prefix: str = "", times: int = 1
+) -> Iterator[LayerCost]:
+    """One `LayerCost` a layer; those inside a nested model under `model/layer`."""
     by_layer: dict[int, list[flavors.Call]] = {}
     for call in calls:
         by_layer.setdefault(id(call.layer), []).append(call)
-    size = sum(int(np.prod(w.shape)) * _itemsize(w) for w in flavors.weights(model))
-    return Cost(tuple(map(_layer_cost, by_layer.values())), size, _peak_activations(model, calls))
+    for of_layer in by_layer.values():
+        layer, name = of_layer[0].layer, prefix + of_layer[0].layer.name
+        if flavors.is_graph(layer):
+            inner = list(flavors.calls(layer))
+            yield from _layer_costs(inner, f"{name}/", times * len(of_layer))
+        else:
+            yield _layer_cost(name, of_layer, times)
 
 
-def _layer_cost(calls: list[flavors.Call]) -> LayerCost:
+def _layer_cost(name: str, calls: list[flavors.Call], times: int) -> LayerCost:
     layer = calls[0].layer
-    if hasattr(layer, "layers"):
-        return _nested_cost(layer, len(calls))
     return LayerCost(
-        name=layer.name,
+        name=name,
         kind=type(layer).__name__,
         params=sum(int(np.prod(w.shape)) for w in getattr(layer, "weights", [])),
-        macs=sum(_macs(call) for call in calls),
-        activations=sum(_elements(x) for call in calls for x in call.outputs),
-    )
-
-
-def _nested_cost(model: Any, count: int) -> LayerCost:
-    inner = cost(model)
-    activations = count * sum(layer.activations for layer in inner.layers)
-    return LayerCost(
-        model.name, type(model).__name__, inner.params, count * inner.macs, activations
+        macs=times * sum(_macs(call) for call in calls),
+        activations=times * sum(_elements(x) for call in calls for x in call.outputs),
     )
 
 
@@ -180,6 +183,10 @@ def _peak_activations(model: Any, calls: Iterable[flavors.Call]) -> int:
     alive: dict[int, int] = {}
     peak = 0
     for i, call in enumerate(calls):
+        if flavors.is_graph(call.layer):
+            inside = _peak_activations(call.layer, flavors.calls(call.layer))
+            read = sum(_elements(x) for x in flavors.inputs(call.layer))
+            peak = max(peak, sum(alive.values()) + inside - read)
         alive |= {id(x): _elements(x) for x in call.outputs}
         peak = max(peak, sum(alive.values()))
         alive = {key: size for key, size in alive.items() if last_read.get(key, -1) > i}

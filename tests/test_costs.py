@@ -89,6 +89,14 @@ def test_nested_model_counts_with_each_call(flavor):
     x = flavor.Input((3,))
     cost = sft_keras.cost(flavor.Model(x, inner(inner(x))))
     assert (cost.params, cost.macs) == (12, 18)
+    assert [x.name for x in cost.layers if x.kind == "Dense"] == [f"inner/{inner.layers[0].name}"]
+
+
+def test_peak_of_activations_looks_into_a_nested_model(flavor):
+    wide = flavor.Sequential([flavor.Input((3,)), flavor.layers.Dense(50), flavor.layers.Dense(2)])
+    x = flavor.Input((3,))
+    y = flavor.layers.Concatenate()([wide(x), x])
+    assert sft_keras.cost(flavor.Model(x, y)).peak_activations == 3 + 50 + 2
 
 
 def test_bytes_follow_the_dtype(flavor):
