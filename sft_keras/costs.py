@@ -184,9 +184,9 @@ def _peak_activations(model: Any, calls: Iterable[flavors.Call]) -> int:
     peak = 0
     for i, call in enumerate(calls):
         if flavors.is_graph(call.layer):
-            inside = _peak_activations(call.layer, flavors.calls(call.layer))
-            read = sum(_elements(x) for x in flavors.inputs(call.layer))
-            peak = max(peak, sum(alive.values()) + inside - read)
+            # Its inputs are alive out here.
+            inner = [c for c in flavors.calls(call.layer) if not flavors.is_input_layer(c.layer)]
+            peak = max(peak, sum(alive.values()) + _peak_activations(call.layer, inner))
         alive |= {id(x): _elements(x) for x in call.outputs}
         peak = max(peak, sum(alive.values()))
         alive = {key: size for key, size in alive.items() if last_read.get(key, -1) > i}
