@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 SOURCES := sft_keras tests examples benchmarks
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow test-long lint clean
 
 demo: $(READY)
 	$(BIN)/sft-keras compress --dataset=digits --output_dir=sft-out --overwrite
@@ -16,6 +16,9 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
+
+test-long: $(READY)
+	SFT_RANDOM_NETWORKS=5000 $(BIN)/python -m pytest -n 2 tests/shrinking/test_random_networks.py
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)
