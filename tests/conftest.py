@@ -59,3 +59,26 @@ def random_mask():
         return mask
 
     return choose
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """Makes a compiled classifier of 6x6 images with 8 filters to prune."""
+    return _small_model
+
+
+def _small_model(compiled=True, classes=2):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((6, 6, 1)),
+            keras.layers.Conv2D(8, 3, use_bias=False, name="conv"),
+            keras.layers.BatchNormalization(momentum=0.5),
+            keras.layers.ReLU(),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(classes, activation="softmax", name="classes"),
+        ]
+    )
+    if compiled:
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model

@@ -11,18 +11,7 @@ X = (RNG.random((64, 6, 6, 1)) + 2 * Y[:, None, None, None]).astype("float32")
 TRAIN, VAL = (X[:48], Y[:48]), (X[48:], Y[48:])
 
 
-def trained_model():
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((6, 6, 1)),
-            keras.layers.Conv2D(8, 3, use_bias=False, name="conv"),
-            keras.layers.BatchNormalization(momentum=0.5),
-            keras.layers.ReLU(),
-            keras.layers.GlobalAveragePooling2D(),
-            keras.layers.Dense(2, activation="softmax"),
-        ]
-    )
+def trained(model):
     model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy")
     model.fit(*TRAIN, epochs=10, verbose=0)
     return model
@@ -34,8 +23,8 @@ def compressed(model):
 
 
 @pytest.fixture(scope="module")
-def chain():
-    model = trained_model()
+def chain(small_model):
+    model = trained(small_model())
     before = [w.copy() for w in model.get_weights()]
     return model, before, compressed(model)
 
@@ -60,8 +49,8 @@ def test_given_model_is_not_changed(chain):
     assert all(map(np.array_equal, model.get_weights(), before))
 
 
-def test_same_seed_gives_the_same_models(chain):
-    again = compressed(trained_model())
+def test_same_seed_gives_the_same_models(chain, small_model):
+    again = compressed(trained(small_model()))
     weights = again.quantized.get_weights(), chain[2].quantized.get_weights()
     assert all(map(np.array_equal, *weights))
     assert again.verification == chain[2].verification
