@@ -58,12 +58,15 @@ class Edit(NamedTuple):
 
 
 class Fold(NamedTuple):
-    """A layer whose bias takes up the constants that pruned filters emit into its kernel."""
+    """A bias that takes up the constants that pruned filters emit into a kernel's `axis`.
 
-    layer: Any
+    `output_axes` are the kernel's axes that are the bias's too, in the bias's order.
+    """
+
     kernel: Any
+    bias: Any
     axis: int
-    output_axis: int
+    output_axes: tuple[int, ...]
     ids: np.ndarray
     dead: np.ndarray
 

@@ -58,7 +58,7 @@ def register_channel_rule(layer_class: type):
 def rule_for(layer: Any) -> Callable | None:
     """The rule of a layer's exact class, or None; a subclass may compute anything."""
     cls = type(layer)
-    if _is_adapted(layer):
+    if is_adapted(layer):
         return None
     if flavors.is_operator(layer) and _is_keras(cls):
         return _BUILTIN.get(("ops", flavors.operator_name(layer)))
@@ -69,15 +69,15 @@ def rule_for(layer: Any) -> Callable | None:
 def no_rule_reason(layer: Any) -> str:
     """Why filters that enter `layer` are frozen."""
     name = type(layer).__name__
-    if _is_adapted(layer):
+    if is_adapted(layer):
         return f"enters '{layer.name}' ({name}), whose weights are quantized or have LoRA"
     if name in _MIXING:
         return f"enters '{layer.name}' ({name}), {_MIXING[name]}"
     return f"enters '{layer.name}' ({name}), which has no channel rule"
 
 
-def _is_adapted(layer: Any) -> bool:
-    """Whether a layer of Keras 3 computes its kernel from other variables."""
+def is_adapted(layer: Any) -> bool:
+    """Whether a layer computes its kernel from other variables, as Keras 3 can let it."""
     return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
 
 

@@ -17,7 +17,8 @@ class Channels:
         ids: integer array with one axis per axis of the tensor (without batch), each of size 1
             where the ids do not change along it. `FIXED` marks what is no filter.
         shape: the tensor's shape without batch, `None` where unknown.
-        dead: float array shaped like `ids`: the constant that a pruned filter emits here.
+        dead: float array shaped like `ids`: the constant that a pruned filter emits here, NaN
+            where what it emits is no constant.
         origin: the layer whose filters these are, as long as only activations and spatial
             layers lie between; a BatchNormalization met now scales exactly that layer's filters.
     """

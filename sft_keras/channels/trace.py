@@ -109,13 +109,26 @@ class Trace:
         if variable is not None:
             self.scales.append(Scale(variable, ids))
 
-    def fold(self, layer, kernel, axis: int, output_axis: int, ids, dead, exact: bool) -> None:
-        """Lets `layer`'s bias take up its dead inputs' constants, or freezes those inputs."""
+    def fold(self, layer, kernel, axis: int, output_axes, ids, dead, exact: bool, part=None):
+        """Lets a bias take up the constants of dead inputs, or freezes those inputs.
+
+        Args:
+            layer: the layer that reads them.
+            kernel: the kernel that reads them.
+            axis: the kernel's axis along which they are read.
+            output_axes: the kernel's axis, or axes, that the bias has too.
+            ids: whose filter each position along `axis` is.
+            dead: the constant that each emits when pruned.
+            exact: whether the bias can take up constants at all.
+            part: the part of `layer` that has the bias, if not the layer itself.
+        """
         if not np.any(dead[ids != FIXED]):
             return
-        once = self.call_counts[id(layer)] <= 1
-        if exact and once and layer.bias is not None:
-            self.folds.append(Fold(layer, kernel, axis, output_axis, ids, dead))
+        bias = (part or layer).bias
+        exact = exact and bool(np.isfinite(dead[ids != FIXED]).all())
+        if exact and self.call_counts[id(layer)] <= 1 and bias is not None:
+            axes = tuple(np.ravel(output_axes).tolist())
+            self.folds.append(Fold(kernel, bias, axis, axes, ids, dead))
         else:
             self.freeze(
                 ids[dead != 0],

@@ -6,6 +6,7 @@ its reason; `tests/test_flavors.py` notices when one changes.
 
 from sft_keras.flavors.arrays import to_numpy, to_tensor
 from sft_keras.flavors.attaching import attach_constraint, attach_penalty
+from sft_keras.flavors.attention import Projections, projections
 from sft_keras.flavors.compiling import compile_arguments, fresh, is_built, is_compiled, loss_config
 from sft_keras.flavors.graphs import (
     Call,
@@ -22,6 +23,7 @@ from sft_keras.flavors.graphs import (
     with_all_outputs,
 )
 from sft_keras.flavors.kinds import (
+    argument,
     is_input_layer,
     is_model,
     is_operator,
@@ -34,6 +36,8 @@ from sft_keras.flavors.kinds import (
 
 __all__ = [
     "Call",
+    "Projections",
+    "argument",
     "attach_constraint",
     "attach_penalty",
     "calls",
@@ -56,6 +60,7 @@ __all__ = [
     "output_structure",
     "outputs",
     "producer",
+    "projections",
     "rebuild",
     "require_graph",
     "to_numpy",

@@ -43,6 +43,12 @@ def operator_name(operator: Any) -> str:
     return {"truediv": "divide", "truedivide": "divide"}.get(name, name)
 
 
+def argument(layer: Any, name: str) -> Any:
+    """What `layer` was made with as argument `name`; None where that is not known."""
+    # Most layers keep their arguments in public attributes, attention layers in private ones.
+    return getattr(layer, name, getattr(layer, f"_{name}", None))
+
+
 def producer(tensor: Any) -> Any:
     """The layer or operator that a tensor of a functional graph comes from."""
     # Both Kerases keep (operation or layer, node index, tensor index) here.

@@ -34,7 +34,7 @@ class Penalties:
         parts = penalized(groups)
         filters = sum(len(part.ids) for part in parts)
         for part in parts:
-            own = getattr(part.layer, "kernel_regularizer", None)
+            own = flavors.argument(part.layer, "kernel_regularizer")
             if isinstance(own, Penalty):
                 self._strengths.append((own, _strength(own)))
                 continue
@@ -53,7 +53,7 @@ class Penalties:
     def detach(self) -> None:
         """Takes off what was added and gives the user's own penalties their λ back."""
         self.switch(on=True)
-        for detach in self._detach:
+        for detach in reversed(self._detach):  # a variable may have several, one in another
             detach()
         self._detach = []
 
@@ -112,6 +112,6 @@ class Masks:
 
     def detach(self) -> None:
         """Gives the variables back the constraints they had."""
-        for detach in self._detach:
+        for detach in reversed(self._detach):  # a variable may have several, one in another
             detach()
         self._detach = []

@@ -70,7 +70,7 @@ def _replaced(value: Any, path: list, count: int) -> Any:
 
 def _own_objects_replaced(layer: Any, config: dict) -> dict:
     """Config entries instead of this package's penalties and masks, which fit the old widths."""
-    values = {name: getattr(layer, name, None) for name in config}
+    values = {name: flavors.argument(layer, name) for name in config}
     return {
         name: getattr(value, "inner", None)
         for name, value in values.items()
@@ -84,9 +84,10 @@ def _bias_shifts(groups: ChannelGroups, mask: np.ndarray) -> dict[int, np.ndarra
     for fold in groups.trace.folds:
         emitted = np.where(pruned_positions(groups, fold, mask), fold.dead, 0.0)
         if emitted.any():
-            kernel = np.moveaxis(flavors.to_numpy(fold.kernel), fold.output_axis, -1)
-            summed = np.tensordot(emitted, kernel.astype("float64"), (0, fold.axis))
-            shifts[id(fold.layer.bias)] = summed.reshape(-1, summed.shape[-1]).sum(axis=0)
+            kernel = flavors.to_numpy(fold.kernel).astype("float64")
+            axes = list(range(kernel.ndim))
+            summed = np.einsum(kernel, axes, emitted, [fold.axis], list(fold.output_axes))
+            shifts[id(fold.bias)] = summed.reshape(fold.bias.shape)
     return shifts
 
 

@@ -7,7 +7,8 @@ from keras import tree
 
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
-from sft_keras.channels.tensor import FIXED, Channels
+from sft_keras.channels.mask import pruned_ids
+from sft_keras.channels.tensor import Channels
 from sft_keras.cloning import in_precision
 from sft_keras.errors import ShrinkError
 from sft_keras.shrinking.cut import Cuts
@@ -75,8 +76,8 @@ def _differences(groups: ChannelGroups, pair: tuple, mask: np.ndarray, inputs) -
 
 def _without_pruned(groups: ChannelGroups, x: Channels, mask: np.ndarray, value: np.ndarray):
     for axis in x.varying_axes():
-        ids = np.moveaxis(x.ids, axis, 0).reshape(x.ids.shape[axis], -1)[:, 0]
-        pruned = np.append(mask, False)[np.append(groups.classes, FIXED)[ids]]
+        others = tuple(i for i in range(x.ids.ndim) if i != axis)
+        pruned = pruned_ids(groups, x.ids, mask).all(axis=others)
         value = np.compress(~pruned, value, axis + 1)
     return value
 

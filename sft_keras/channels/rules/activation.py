@@ -44,7 +44,8 @@ def mapped(layer: Any, x: Channels, function: Callable, keeps_zero: bool = False
     values, where = np.unique(x.dead, return_inverse=True)
     # In float64, as the proof may have to run in it.
     image = flavors.to_numpy(function(flavors.to_tensor(values.reshape(1, -1), layer)))
-    return x.with_(dead=np.asarray(image, "float64").ravel()[where].reshape(x.dead.shape))
+    image = np.where(np.isnan(values), np.nan, np.asarray(image, "float64").ravel())
+    return x.with_(dead=image[where].reshape(x.dead.shape))
 
 
 @builtin_rule("Activation")
