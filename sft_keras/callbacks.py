@@ -14,7 +14,13 @@ from sft_keras.errors import ArgumentError
 from sft_keras.pruning.attachments import Masks, Penalties
 from sft_keras.pruning.convergence import MaskConvergence, Plateau
 from sft_keras.pruning.phases import Phase, PhasePlan
-from sft_keras.pruning.ratios import Ratio, check_ratio, group_ratios, select
+from sft_keras.pruning.ratios import (
+    Ratio,
+    check_ratio,
+    check_width_multiple,
+    group_ratios,
+    select,
+)
 from sft_keras.pruning.soft import MaskedView, effective_slices, kernel_slices, soften
 
 
@@ -241,8 +247,6 @@ def _check_arguments(given: dict[str, Any]) -> None:
         raise ArgumentError(f"decay is {given['decay']!r}; take a number from 0 to 1.")
     if not 0 <= given["l1"] < np.inf:
         raise ArgumentError(f"l1 is {given['l1']!r}; take a finite number of 0 or more.")
-    multiple = given["width_multiple"]
-    if not (isinstance(multiple, int) and multiple >= 1):
-        raise ArgumentError(f"width_multiple is {multiple!r}; take a whole number of 1 or more.")
+    check_width_multiple(given["width_multiple"])
     if given["recipe"] not in ("effective", "literal"):
         raise ArgumentError(f"recipe is {given['recipe']!r}; take 'effective' or 'literal'.")

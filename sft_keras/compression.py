@@ -85,9 +85,9 @@ def compress(
 
 
 def _copy(model):
-    flavors.require_graph(model)
     require_compiled(model)
-    copy = flavors.rebuild(model, flavors.fresh)
-    copy.set_weights(model.get_weights())
+    view = flavors.as_graph(model)
+    copy = flavors.rebuild(view, flavors.fresh)
+    copy.set_weights(view.get_weights())
     copy.compile(**flavors.compile_arguments(model))
     return copy

@@ -82,19 +82,20 @@ def cost(model: Any) -> Cost:
     normalizations, activations, poolings and merges do not, as is usual.
 
     Args:
-        model: a built Sequential or Functional model of Keras 3 or tf_keras.
+        model: a built model of Keras 3 or tf_keras; a subclassed one is traced into a graph.
 
     Returns:
         A `Cost` with `.params`, `.macs`, `.bytes`, `.peak_activations` and `.layers`.
 
     Raises:
-        UnsupportedError: the model is subclassed or was never built.
+        UnsupportedError: the model was never built, or its graph cannot be traced.
 
     Example:
         >>> cost = sft_keras.cost(model)
         >>> cost.macs, cost.params
         (12501632, 78666)
     """
+    model = flavors.as_graph(model)
     size = sum(int(np.prod(w.shape)) * _itemsize(w) for w in flavors.weights(model))
     calls = list(flavors.calls(model))
     return Cost(tuple(_layer_costs(calls)), size, _peak_activations(model, calls))

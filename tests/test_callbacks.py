@@ -334,17 +334,18 @@ def test_unknown_layer_and_nothing_to_prune_are_refused_before_training(flavor):
         only.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[SoftFilterPrune()])
 
 
-def test_subclassed_model_is_refused(flavor):
+def test_subclassed_model_without_a_graph_is_refused(flavor):
     class Net(flavor.Model):
         def __init__(self):
             super().__init__()
             self.dense = flavor.layers.Dense(1)
 
         def call(self, x):
-            return self.dense(x)
+            return self.dense(flavor.layers.Dense(3)(x))  # a new layer in each call
 
     model = Net()
-    model.compile("sgd", "mse")
+    model.compile("sgd", "mse", run_eagerly=True)
+    model(np.ones((4, 2)))
     with pytest.raises(UnsupportedError, match="functional API"):
         model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[SoftFilterPrune()])
 

@@ -179,3 +179,34 @@ def test_a_loss_gives_all_its_arguments(flavor):
     assert flavors.loss_config(losses.Huber(delta=0.5))["delta"] == 0.5
     smooth = losses.CategoricalCrossentropy(label_smoothing=0.1)
     assert flavors.loss_config(smooth)["label_smoothing"] == 0.1
+
+
+def test_subclassed_model_is_traced_over_its_own_variables(flavor):
+    class Net(flavor.Model):
+        def __init__(self):
+            super().__init__(name="net")
+            self.dense = flavor.layers.Dense(3)
+
+        def call(self, x, training=False):
+            return {"y": self.dense(x["a"]) + x["b"]}
+
+    model = Net()
+    model({"a": np.zeros((2, 4), "float32"), "b": np.zeros((2, 3), "float32")})
+    view = flavors.as_graph(model)
+    assert flavors.is_graph(view)
+    assert not flavors.is_graph(model)
+    assert set(flavors.input_structure(view)) == {"a", "b"}
+    assert set(flavors.output_structure(view)) == {"y"}
+    assert [x.shape[0] for x in flavors.inputs(view)] == [None, None]
+    assert [id(w) for w in flavors.weights(view)] == [id(w) for w in model.weights]
+    functional = _functional(flavor)
+    assert flavors.as_graph(functional) is functional
+
+
+def test_random_inputs_have_structure_and_dtype_of_the_models(flavor):
+    assert flavors.random_inputs(_functional(flavor), batch=5)["in"].shape == (5, 4)
+    x = flavor.Input((None,), dtype="int32")
+    model = flavor.Model(x, flavor.layers.Embedding(2, 3)(x))
+    sample = flavors.random_inputs(model)
+    assert sample.dtype == "int32"
+    assert set(np.unique(sample)) == {0, 1}

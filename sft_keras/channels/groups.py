@@ -9,6 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from sft_keras import flavors
 from sft_keras.channels import rules as _rules  # noqa: F401  (registers the rules)
 from sft_keras.channels.notes import Slices
 from sft_keras.channels.tensor import FIXED
@@ -38,12 +39,12 @@ class ChannelGroups:
     """All channel groups of a model; iterate over it, or print it as a table.
 
     A *class* is a set of channels that are pruned together; masks are boolean arrays (classes,),
-    true where pruned.
+    true where pruned. `model` is the graph of the model: itself, unless it is subclassed.
     """
 
     def __init__(self, model: Any):
-        self.model = model
-        self.trace: Trace = trace(model)
+        self.model = flavors.as_graph(model)
+        self.trace: Trace = trace(self.model)
         self.classes = self.trace.components()
 
     @cached_property
@@ -147,13 +148,13 @@ def channel_groups(model: Any) -> ChannelGroups:
     """Reads which filters of a model belong together, and which cannot be pruned and why.
 
     Args:
-        model: a built Sequential or Functional model of Keras 3 or tf_keras.
+        model: a built model of Keras 3 or tf_keras; a subclassed one is traced into a graph.
 
     Returns:
         An iterable of `ChannelGroup`; `print` shows it as a table, `to_dict` gives it as data.
 
     Raises:
-        UnsupportedError: the model is subclassed or was never built.
+        UnsupportedError: the model was never built, or its graph cannot be traced.
 
     Example:
         >>> print(sft_keras.channel_groups(model))

@@ -1,5 +1,8 @@
 """Masks: boolean arrays (classes,), true for the filters that are pruned."""
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 
 from sft_keras import flavors
@@ -58,6 +61,24 @@ def apply_mask(groups: ChannelGroups, mask: np.ndarray) -> None:
             weights = flavors.to_numpy(slices.variable).copy()
             np.moveaxis(weights, slices.axis, 0)[pruned] = 0
             slices.variable.assign(weights)
+
+
+@contextlib.contextmanager
+def masked(groups: ChannelGroups, mask: np.ndarray) -> Iterator[None]:
+    """Shows the masked model while the block runs, and brings its weights back behind it.
+
+    Args:
+        groups: the channel groups of the model.
+        mask: boolean array (classes,), true where pruned.
+    """
+    touched = [s.variable for s in owned(groups) if pruned_positions(groups, s, mask).any()]
+    before = [flavors.to_numpy(variable).copy() for variable in touched]
+    try:
+        apply_mask(groups, mask)
+        yield
+    finally:
+        for variable, value in zip(touched, before, strict=True):
+            variable.assign(value)
 
 
 def require_filters_left(groups: ChannelGroups, mask: np.ndarray) -> None:

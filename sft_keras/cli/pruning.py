@@ -9,6 +9,11 @@ from sft_keras.cli import arguments
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds `--epochs` and the flags of `SoftFilterPrune`."""
     arguments.add_number(parser, "epochs", 20, "epochs of pruning and fine-tuning")
+    add_selection(parser)
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how many filters of which layers go."""
     parser.add_argument(
         "--pruning_ratio",
         type=arguments.ratio,

@@ -33,11 +33,14 @@ from sft_keras.flavors.kinds import (
     operator_name,
     producer,
 )
+from sft_keras.flavors.sampling import random_inputs
+from sft_keras.flavors.tracing import as_graph
 
 __all__ = [
     "Call",
     "Projections",
     "argument",
+    "as_graph",
     "attach_constraint",
     "attach_penalty",
     "calls",
@@ -61,6 +64,7 @@ __all__ = [
     "outputs",
     "producer",
     "projections",
+    "random_inputs",
     "rebuild",
     "require_graph",
     "to_numpy",

@@ -30,8 +30,15 @@ def is_graph(layer: Any) -> bool:
     """Whether `layer` is a built Sequential or Functional model, whose graph can be read."""
     lib = library(layer)
     if isinstance(layer, lib.Sequential):
-        return layer.built
-    return isinstance(layer, lib.Model) and isinstance(layer, _functional_class(layer))
+        return layer.built and type(layer).call is lib.Sequential.call
+    # A subclass with a `call` of its own may compute anything.
+    own: Any = _functional_class(layer)
+    return is_functional(layer) and type(layer).call is own.call
+
+
+def is_functional(layer: Any) -> bool:
+    """Whether `layer` was made of symbolic inputs and outputs; its `call` may be its own."""
+    return isinstance(layer, library(layer).Model) and isinstance(layer, _functional_class(layer))
 
 
 def require_graph(model: Any) -> None:
@@ -47,15 +54,14 @@ def require_graph(model: Any) -> None:
             f"Expected a keras.Model or tf_keras.Model, got {type(model).__name__}; "
             "pass the model itself."
         )
-    sequential = isinstance(model, lib.Sequential)
-    if not sequential and not isinstance(model, _functional_class(model)):
+    if isinstance(model, lib.Sequential) and not model.built:
+        raise UnsupportedError(
+            f"Model '{name}' was never built; give it an Input layer or call it once on data."
+        )
+    if not is_graph(model):
         raise UnsupportedError(
             f"Model '{name}' is a subclass of keras.Model whose graph cannot be read; rebuild it "
             "with the functional API: keras.Model(inputs, model.call(inputs))."
-        )
-    if sequential and not model.built:
-        raise UnsupportedError(
-            f"Model '{name}' was never built; give it an Input layer or call it once on data."
         )
 
 
@@ -113,7 +119,7 @@ def outputs(model: Any) -> list:
 
 def input_structure(model: Any) -> Any:
     """Symbolic inputs in the structure that the model takes them in."""
-    return _structures(graph(model))[0]
+    return _structures(model if is_functional(model) else graph(model))[0]
 
 
 def output_structure(model: Any) -> Any:

@@ -27,6 +27,16 @@ def check_ratio(ratio: Ratio) -> None:
             )
 
 
+def check_width_multiple(multiple: int) -> None:
+    """Refuses a width that filters cannot be rounded up to a multiple of.
+
+    Raises:
+        ArgumentError: it is no whole number above 0.
+    """
+    if not (isinstance(multiple, int) and multiple >= 1):
+        raise ArgumentError(f"width_multiple is {multiple!r}; take a whole number of 1 or more.")
+
+
 def group_ratios(groups: ChannelGroups, ratio: Ratio, exclude: Sequence[str] = ()) -> list[float]:
     """The final pruning ratio of each channel group.
 

@@ -8,32 +8,44 @@ from sft_keras import flavors
 from sft_keras.shrinking.cut import Cuts
 
 
-def compile_like(model: Any, small: Any, cuts: Cuts) -> None:
+def compile_like(model: Any, view: Any, small: Any, cuts: Cuts) -> None:
     """Compiles `small` as `model` was, with the optimizer's state carried over.
 
     An optimizer whose state is not shaped like the weights starts afresh, said in the log.
+
+    Args:
+        model: the model that was shrunk.
+        view: its graph, with the same variables: `model` itself unless that is subclassed.
+        small: the shrunk model.
+        cuts: what `small` was made with.
     """
     if not flavors.is_compiled(model):
         return
     small.compile(**flavors.compile_arguments(model))
     if model.optimizer is None or not flavors.is_built(model.optimizer):
         return
-    variables = model.trainable_variables, small.trainable_variables
-    _carry(model.optimizer, small.optimizer, *variables, cuts)
+    pairs = zip(flavors.weights(small), flavors.weights(view), strict=True)
+    _carry(model, small, {id(new): old for new, old in pairs}, cuts)
 
 
-def _carry(old: Any, new: Any, old_weights: list, new_weights: list, cuts: Cuts) -> None:
-    references = _references(new, new_weights)
+def _carry(model: Any, small: Any, source: dict[int, Any], cuts: Cuts) -> None:
+    """Gives the optimizer of `small` the state of that of `model`, cut.
+
+    Each slot goes with its weight, for a subclassed model lists its weights in another order.
+    """
+    old, new = model.optimizer, small.optimizer
+    owners = _owners(flavors.fresh(old), model.trainable_variables)
+    new_owners = _owners(new, small.trainable_variables)
     state = list(old.variables)
-    if len(state) != len(new.variables):
+    if not len(state) == len(owners) == len(new_owners):
         return _start_afresh(new)
-    source = {id(n): o for n, o in zip(new_weights, old_weights, strict=True)}
+    slots: dict[int, list] = {}
+    for slot, owner in zip(state, owners, strict=True):
+        slots.setdefault(id(owner), []).append(slot)
     values = []
-    for old_slot, new_slot in zip(state, new.variables, strict=True):
-        value = flavors.to_numpy(old_slot)
-        reference = references.get(id(new_slot))
-        if reference is not None:
-            value = cuts.part(source[id(reference)], value)
+    for new_slot, new_owner in zip(new.variables, new_owners, strict=True):
+        owner = None if new_owner is None else source[id(new_owner)]
+        value = cuts.part(owner, flavors.to_numpy(slots[id(owner)].pop(0)))
         if tuple(value.shape) != tuple(new_slot.shape):
             return _start_afresh(new)
         values.append(value)
@@ -47,8 +59,8 @@ def _start_afresh(optimizer: Any) -> None:
     logging.warning("The state of optimizer %s is not shaped like the weights: reset.", name)
 
 
-def _references(optimizer: Any, weights: list) -> dict[int, Any]:
-    """Builds `optimizer` and notes which weight each of its slot variables was made for."""
+def _owners(optimizer: Any, weights: list) -> list:
+    """Builds `optimizer`; the weight that each of its variables was made for, or None."""
     found: dict[int, Any] = {}
     inner = getattr(optimizer, "inner_optimizer", None)
     for part in filter(None, (optimizer, inner)):
@@ -56,7 +68,7 @@ def _references(optimizer: Any, weights: list) -> dict[int, Any]:
     optimizer.build(weights)
     for part in filter(None, (optimizer, inner)):
         del part.add_variable_from_reference
-    return found
+    return [found.get(id(slot)) for slot in optimizer.variables]
 
 
 def _note_references(optimizer: Any, found: dict[int, Any]) -> None:

@@ -11,14 +11,13 @@ from sft_keras.channels.mask import pruned_ids
 from sft_keras.channels.tensor import Channels
 from sft_keras.cloning import in_precision
 from sft_keras.errors import ShrinkError
+from sft_keras.flavors import random_inputs
 from sft_keras.shrinking.cut import Cuts
 
 FLOAT32_TOLERANCE = 1e-5
 FLOAT64_TOLERANCE = 1e-10
 ROUNDING_LIMIT = 0.1
 """What rounding alone may make of a difference, in a deep network in half precision."""
-UNKNOWN_SIZE = 64
-BATCH = 2
 
 
 def prove_equal(groups: ChannelGroups, small: Any, mask: np.ndarray, cuts: Cuts) -> float:
@@ -80,20 +79,6 @@ def _without_pruned(groups: ChannelGroups, x: Channels, mask: np.ndarray, value:
         pruned = pruned_ids(groups, x.ids, mask).all(axis=others)
         value = np.compress(~pruned, value, axis + 1)
     return value
-
-
-def random_inputs(model: Any, batch: int = BATCH, seed: int = 0) -> Any:
-    """Normal noise for every input of `model`, in its structure; ones and zeros for integers."""
-    rng = np.random.default_rng(seed)
-
-    def sample(tensor):
-        shape = [batch, *(size or UNKNOWN_SIZE for size in tensor.shape[1:])]
-        dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
-        if "float" in dtype:
-            return rng.standard_normal(shape).astype("float32")
-        return rng.integers(0, 2, shape).astype(dtype)
-
-    return tree.map_structure(sample, flavors.input_structure(model))
 
 
 def outputs(model: Any, inputs: Any) -> list[np.ndarray]:

@@ -29,6 +29,30 @@ def test_chain_of_commands_on_files(cli, tmp_path, model_file, data_file):
     assert 0 <= litert["accuracy"] <= 1
 
 
+def test_plan_is_written_and_shrunk_by(cli, tmp_path, model_file):
+    plan, small = tmp_path / "plan.json", tmp_path / "small.keras"
+    flags = ("--pruning_ratio=0.75", "--criterion=l1")
+    code, out, err = cli("plan", model_file, plan, *flags)
+    assert code == 0, err
+    assert "6 filters pruned, in 1 layers" in out
+    code, _, err = cli("shrink", model_file, small, f"--plan={plan}")
+    assert code == 0, err
+    assert files.load_model(small).get_layer("conv").filters == 2
+    code, _, err = cli("plan", model_file, plan, *flags)
+    assert code == 2
+    assert "--overwrite" in err
+
+
+def test_bad_plan_is_one_sentence(cli, tmp_path, model_file):
+    (tmp_path / "plan.json").write_text('{"version": 1, "layers": {"absent": {"prune": [0]}}}')
+    for name, message in (("plan.json", "names layer 'absent'"), ("none.json", "cannot be read")):
+        code, _, err = cli("shrink", model_file, tmp_path / "s.keras", f"--plan={tmp_path / name}")
+        assert code == 2
+        assert message in err
+        assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
 def test_training_commands_print_a_line_an_epoch(cli, tmp_path, model_file, data_file):
     code, out, _ = cli(
         "prune", model_file, tmp_path / "p.keras", f"--dataset={data_file}", "--epochs=3"

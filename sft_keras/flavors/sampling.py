@@ -1,0 +1,25 @@
+"""Random input for a model."""
+
+from typing import Any
+
+import numpy as np
+from keras import tree
+
+from sft_keras.flavors.graphs import input_structure
+
+UNKNOWN_SIZE = 64
+BATCH = 2
+
+
+def random_inputs(model: Any, batch: int = BATCH, seed: int = 0) -> Any:
+    """Normal noise for every input of `model`, in its structure; ones and zeros for integers."""
+    rng = np.random.default_rng(seed)
+
+    def sample(tensor):
+        shape = [batch, *(size or UNKNOWN_SIZE for size in tensor.shape[1:])]
+        dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
+        if "float" in dtype:
+            return rng.standard_normal(shape).astype("float32")
+        return rng.integers(0, 2, shape).astype(dtype)
+
+    return tree.map_structure(sample, input_structure(model))
