@@ -54,7 +54,7 @@ def random_mask():
         mask = np.zeros(groups.count, bool)
         for number in order[: max(1, round(ratio * len(order)))]:
             mask[number] = True
-            if any(mask[classes].all() for _, classes in groups.producers):
+            if any(mask[classes].all() for _, classes in groups.never_empty):
                 mask[number] = False
         return mask
 

@@ -73,6 +73,12 @@ class ChannelGroups:
         """Names of the layers that own filters, with the class of each of their filters."""
         return [(p.name, self.classes[p.ids]) for p in self.trace.producers.values()]
 
+    @cached_property
+    def never_empty(self) -> list[tuple[str, np.ndarray]]:
+        """Sets of classes of which one must stay: a layer's filters, the channels of a slice."""
+        needs = ((need.name, self.classes[need.ids]) for need in self.trace.needs)
+        return [*self.producers, *needs]
+
     def classes_of(self, ids: np.ndarray) -> np.ndarray:
         """The class of each id, `FIXED` where it is no filter."""
         return np.append(self.classes, FIXED)[ids]  # FIXED, -1, looks up the last

@@ -87,7 +87,7 @@ def require_filters_left(groups: ChannelGroups, mask: np.ndarray) -> None:
     Raises:
         ShrinkError: names the first such layer.
     """
-    for name, classes in groups.producers:
+    for name, classes in groups.never_empty:
         if mask[classes].all():
             raise ShrinkError(
                 f"Every filter of layer '{name}' is pruned, which would leave it empty; "

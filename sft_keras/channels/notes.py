@@ -57,6 +57,23 @@ class Edit(NamedTuple):
     edit: Callable
 
 
+class Setting(NamedTuple):
+    """Entries of an operator's config that depend on the filters that stay.
+
+    `change` takes the function from ids to a boolean array, and returns the new entries.
+    """
+
+    layer: Any
+    change: Callable
+
+
+class Need(NamedTuple):
+    """Filters of which one must stay, as of a slice: the name of what reads them, and their ids."""
+
+    name: str
+    ids: np.ndarray
+
+
 class Fold(NamedTuple):
     """A bias that takes up the constants that pruned filters emit into a kernel's `axis`.
 

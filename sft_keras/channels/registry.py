@@ -69,6 +69,8 @@ def rule_for(layer: Any) -> Callable | None:
 def no_rule_reason(layer: Any) -> str:
     """Why filters that enter `layer` are frozen."""
     name = type(layer).__name__
+    if flavors.is_operator(layer) and _is_keras(type(layer)):
+        name = flavors.operator_name(layer)
     if is_adapted(layer):
         return f"enters '{layer.name}' ({name}), whose weights are quantized or have LoRA"
     if name in _MIXING:

@@ -47,10 +47,11 @@ class Channels:
 
     def compact(self) -> "Channels":
         """The same ids with every axis along which nothing changes reduced to size 1."""
-        ids, dead = self.ids, self.dead
+        ids, dead = self.ids, np.where(self.ids == FIXED, 0.0, self.dead)
         for axis in range(ids.ndim):
             first = np.take(ids, [0], axis), np.take(dead, [0], axis)
-            if np.all(ids == first[0]) and np.all(dead == first[1]):
+            same = (dead == first[1]) | (np.isnan(dead) & np.isnan(first[1]))
+            if ids.size and np.all(ids == first[0]) and np.all(same):
                 ids, dead = first
         return self.with_(ids=ids, dead=dead)
 

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from sft_keras import flavors
 from sft_keras.channels import registry
-from sft_keras.channels.notes import Edit, Fold, Producer, Role, Scale, Slices, Width
+from sft_keras.channels.notes import Edit, Fold, Need, Producer, Role, Scale, Setting, Slices, Width
 from sft_keras.channels.tensor import FIXED, Channels, fixed
 
 
@@ -31,6 +31,9 @@ class Trace:
         self.edits: list[Edit] = []
         self.folds: list[Fold] = []
         self.scales: list[Scale] = []
+        self.settings: list[Setting] = []
+        self.needs: list[Need] = []
+        self.grids: list[Channels] = []
         self.producers: dict[tuple[int, str], Producer] = {}
         self.frozen: list[tuple[np.ndarray, str]] = []
         self.tensors: dict[int, Channels] = {}
@@ -104,6 +107,22 @@ class Trace:
         if not any(other.call is call for other in self.edits):
             self.edits.append(Edit(call, edit))
 
+    def rewrite(self, call: flavors.Call, change: Callable) -> None:
+        """Notes how the arguments of an operator's call change with the filters that stay.
+
+        Args:
+            call: the call of an operator.
+            change: takes a function from ids to a boolean array, true where they stay; returns
+                the changed arguments by name, as in `flavors.arguments`.
+        """
+        self.edit(call, lambda call, stays: flavors.with_arguments(call, change(stays)))
+        self.settings.append(Setting(call.layer, change))
+
+    def need(self, layer: Any, ids: np.ndarray) -> None:
+        """Notes that one of `ids` must stay, or what `layer` makes of them would be empty."""
+        if FIXED not in ids:
+            self.needs.append(Need(self.prefix + layer.name, np.unique(ids)))
+
     def scale(self, variable: Any, ids: np.ndarray) -> None:
         """Notes that `variable` is multiplied by the root of the share of `ids` that stays."""
         if variable is not None:
@@ -141,13 +160,25 @@ class Trace:
             self.norms.setdefault(id(origin), []).append(norm)
 
     def vector(self, x: Channels, axis: int, layer: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and dead values of `x` along `axis`; freezes what changes along other axes."""
-        elsewhere = [i for i in x.varying_axes() if i != axis % len(x.shape)]
-        if elsewhere:
+        """Ids and dead values of `x` along `axis`; ties, or freezes, what changes along others."""
+        axis = axis % len(x.shape)
+        elsewhere = [i for i in x.varying_axes() if i != axis]
+        if elsewhere and axis in x.varying_axes():
+            x = self.tied(x, axis, f"shares a channel of '{layer.name}' with one that cannot go")
+        elif elsewhere:
             self.freeze(x.ids, f"'{layer.name}' mixes positions that hold different filters")
             x = fixed(x.shape)
         full = x.expanded((axis,))
         return full.ids.reshape(-1), full.dead.reshape(-1)
+
+    def tied(self, x: Channels, axis: int, reason: str) -> Channels:
+        """`x` with the filters at each position of `axis` tied into one."""
+        others = tuple(i for i in range(x.ids.ndim) if i != axis)
+        ids = x.ids.max(axis=others, keepdims=True)
+        dead = np.max(np.where(x.ids == FIXED, -np.inf, x.dead), axis=others, keepdims=True)
+        self.unite(ids, x.ids, reason)
+        self.freeze(x.ids[(x.ids != FIXED) & (x.dead != dead)], "emits several constants")
+        return x.with_(ids=ids, dead=np.where(ids == FIXED, 0.0, dead))
 
     def components(self) -> np.ndarray:
         """The class of each id: ids with one number live or die together."""
@@ -171,7 +202,25 @@ def trace(model: Any) -> Trace:
     walk = Trace(_call_counts(model))
     walk.tensors = _walk_graph(walk, model, [fixed(_shape(x)) for x in flavors.inputs(model)])
     _freeze_outputs(walk, model)
+    _tie_grids(walk)
     return walk
+
+
+def _tie_grids(walk: Trace) -> None:
+    """Lets the filters of each tensor go along one axis only, or what stays is no array.
+
+    A rule may have tied them already, as a convolution does along all axes but its channels'; if
+    none has, they may go along the longest axis.
+    """
+    classes = walk.components() if walk.grids else np.empty(0, int)
+    for x in walk.grids:
+        found = np.append(classes, FIXED)[x.ids]
+        sizes = found.shape
+        free = [i for i in x.varying_axes() if np.any(found != np.take(found, [0], i))]
+        if len(free) > 1:
+            axis = max(free, key=lambda i: (sizes[i], i))
+            walk.tied(x, axis, "is lined up in a tensor with channels that cannot go")
+            classes = walk.components()
 
 
 def _call_counts(model: Any) -> Counter:
@@ -245,7 +294,9 @@ def apply_rule(walk: Trace, call: flavors.Call, inputs: list[Channels]) -> list[
     rule = registry.rule_for(call.layer)
     if rule is None:
         return freeze_all(walk, call, inputs, registry.no_rule_reason(call.layer))
-    return tree.flatten(rule(walk, call, *inputs))
+    outputs = tree.flatten(rule(walk, call, *inputs))
+    walk.grids += [y for y in outputs if len(y.varying_axes()) > 1]
+    return outputs
 
 
 def freeze_all(walk: Trace, call: flavors.Call, inputs, reason: str) -> list[Channels]:

@@ -33,6 +33,7 @@ from sft_keras.flavors.kinds import (
     operator_name,
     producer,
 )
+from sft_keras.flavors.operators import arguments, consumers, is_array, run, with_arguments
 from sft_keras.flavors.sampling import random_inputs
 from sft_keras.flavors.tracing import as_graph
 
@@ -40,15 +41,18 @@ __all__ = [
     "Call",
     "Projections",
     "argument",
+    "arguments",
     "as_graph",
     "attach_constraint",
     "attach_penalty",
     "calls",
     "compile_arguments",
+    "consumers",
     "fresh",
     "graph",
     "input_structure",
     "inputs",
+    "is_array",
     "is_built",
     "is_compiled",
     "is_graph",
@@ -67,8 +71,10 @@ __all__ = [
     "random_inputs",
     "rebuild",
     "require_graph",
+    "run",
     "to_numpy",
     "to_tensor",
     "weights",
     "with_all_outputs",
+    "with_arguments",
 ]

@@ -97,10 +97,11 @@ def calls(model: Any) -> Iterator[Call]:
     by_depth = functional._nodes_by_depth
     for depth in sorted(by_depth, reverse=True):
         for node in by_depth[depth]:
-            yield _call(node)
+            yield call_of(node)
 
 
-def _call(node: Any) -> Call:
+def call_of(node: Any) -> Call:
+    """The call that a node of either Keras records."""
     outputs = tree.flatten(node.outputs)
     if hasattr(node, "operation"):
         return Call(node.operation, node.arguments.args, node.arguments.kwargs, outputs)

@@ -34,13 +34,45 @@ def is_operator(layer: Any) -> bool:
     return not isinstance(layer, keras.layers.Layer)
 
 
+# Where TensorFlow calls a function otherwise than keras.ops; both in lower case, run together.
+_OPERATORS = {
+    "truediv": "divide",
+    "truedivide": "divide",
+    "pow": "power",
+    "abs": "absolute",
+    "amax": "max",
+    "amin": "min",
+    "concat": "concatenate",
+    "clipbyvalue": "clip",
+    "gather": "take",
+    "reverse": "flip",
+    "swish": "silu",
+    "floordiv": "floordivide",
+    "maxpool2d": "maxpool",
+    "avgpool": "averagepool",
+    "avgpool2d": "averagepool",
+    "maxpool1d": "maxpool",
+    "maxpool3d": "maxpool",
+    "avgpool1d": "averagepool",
+    "avgpool3d": "averagepool",
+}
+_MODULES = ("", "math", "nn", "linalg", "__operators__", "compat.v1", "compat.v1.math")
+
+
 def operator_name(operator: Any) -> str:
-    """The lower-case name of an operator, the same for both Kerases: `add`, `divide`, `relu6`."""
-    if is_tf_keras(operator):
-        name = operator.get_config().get("function", type(operator).__name__).rpartition(".")[2]
-    else:
+    """The lower-case name of an operator, the same for both Kerases: `add`, `leakyrelu`, `mean`.
+
+    TensorFlow functions outside its modules of mathematics keep their full names: `image.resize`.
+    """
+    if not is_tf_keras(operator):
         name = type(operator).__name__.lower()
-    return {"truediv": "divide", "truedivide": "divide"}.get(name, name)
+        return _OPERATORS.get(name, name)
+    symbol = getattr(operator, "symbol", None) or type(operator).__name__
+    module, _, name = symbol.rpartition(".")
+    if module not in _MODULES:
+        return symbol
+    name = name.removeprefix("reduce_").replace("_", "").lower()
+    return _OPERATORS.get(name, name)
 
 
 def argument(layer: Any, name: str) -> Any:

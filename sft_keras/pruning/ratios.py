@@ -132,7 +132,7 @@ def select(
         pruned = group.filters - kept_filters(group.filters, ratio, width_multiple)
         weakest = np.argsort(scores[group.classes], kind="stable")[:pruned]
         mask[group.classes[weakest]] = True
-    for _, classes in groups.producers:
+    for _, classes in groups.never_empty:
         if mask[classes].all():
             mask[classes[np.argmax(scores[classes])]] = False
     return mask

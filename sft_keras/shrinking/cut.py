@@ -26,9 +26,11 @@ class Cuts:
                 self._kept.setdefault(id(slices.variable), {})[slices.axis] = kept
         self._widths: dict[int, list[tuple[tuple, int]]] = {}
         for layer, path, ids in groups.trace.widths:
-            count = np.count_nonzero(~pruned_ids(groups, ids, mask))
+            kept = ~pruned_ids(groups, ids, mask).reshape(len(ids), -1).all(axis=1)
+            count = np.count_nonzero(kept)
             self._widths.setdefault(id(layer), []).append((path, count))
         self._edits = {id(edit.call.outputs[0]): edit.edit for edit in groups.trace.edits}
+        self._settings = {id(layer): change for layer, change in groups.trace.settings}
         self._stay = lambda ids: ~pruned_ids(groups, ids, mask)
         self._bias_shifts = _bias_shifts(groups, mask)
         self._scales = _scales(groups, mask)
@@ -39,6 +41,8 @@ class Cuts:
         config.update(_own_objects_replaced(layer, config))
         for (key, *rest), count in self._widths.get(id(layer), []):
             config[key] = _replaced(config[key], rest, count)
+        if change := self._settings.get(id(layer)):
+            config.update({key: x for key, x in change(self._stay).items() if key in config})
         return config
 
     def arguments(self, call: flavors.Call) -> tuple[tuple, dict]:

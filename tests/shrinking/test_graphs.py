@@ -233,7 +233,7 @@ def mask_of_an_embedding(k):
     x = k.Input((7,), dtype="int32")
     y = k.layers.Embedding(5, 4, mask_zero=True)(x)
     y = k.layers.Dense(6, activation="sigmoid")(y)
-    return k.Model(x, k.layers.Dense(2)(k.layers.GlobalAveragePooling1D()(y))), 6
+    return k.Model(x, k.layers.Dense(2)(k.layers.GlobalAveragePooling1D()(y))), 4 + 6
 
 
 def mask_as_an_argument(k):
@@ -247,8 +247,8 @@ def sequence_layers(k):
     x = k.Input((7, 4))
     y = k.layers.Dense(4)(k.layers.Dense(6)(x))
     y = k.layers.MultiHeadAttention(2, 2)(y, y)
-    y = k.layers.Bidirectional(k.layers.GRU(3))(k.layers.LayerNormalization()(y))
-    return k.Model(x, k.layers.Dense(2)(k.layers.Dense(5)(y))), 11
+    y = k.layers.Conv1D(3, 3)(k.layers.LayerNormalization()(y))
+    return k.Model(x, k.layers.Dense(2)(k.layers.Dense(5)(y))), 6 + 4 + 2 + 2 + 2 + 3 + 5
 
 
 def unregistered_functions(k):

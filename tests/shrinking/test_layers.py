@@ -44,6 +44,21 @@ CHAINS = {
             *_head2d(x),
         ],
     ),
+    "conv2d_depthwise_by_groups": (
+        IMAGE,
+        11,  # one channel a group: the groups go one by one
+        lambda x: [
+            x.Conv2D(6, 3, activation="sigmoid"),
+            x.Conv2D(12, 3, padding="same", groups=6, activation="sigmoid"),
+            x.Conv2D(5, 1),
+            *_head2d(x),
+        ],
+    ),
+    "conv2d_image_by_groups": (
+        IMAGE,
+        2,  # which are one filter of each group together
+        lambda x: [x.Conv2D(6, 3, groups=3), x.Conv2D(2, 1), x.Flatten()],
+    ),
     "conv3d": (
         VOLUME,
         9,

@@ -10,6 +10,7 @@ from sft_keras.channels.rules import activation
 from sft_keras.channels.trace import Trace
 from sft_keras.cloning import assign, clone
 from sft_keras.errors import ShrinkError
+from sft_keras.flavors import sampling
 from sft_keras.shrinking import proof
 from sft_keras.shrinking.cut import Cuts
 
@@ -111,7 +112,7 @@ def test_random_inputs_have_the_structure_and_types_of_the_model(flavor):
     merged = [flavor.layers.Dense(2)(image), flavor.layers.Embedding(2, 3)(ids)]
     model = flavor.Model({"image": image, "ids": ids}, merged)
     inputs = proof.random_inputs(model, batch=3)
-    assert inputs["image"].shape == (3, proof.UNKNOWN_SIZE, 4)
+    assert inputs["image"].shape == (3, sampling.UNKNOWN_SIZE, 4)
     assert inputs["ids"].dtype == np.int32
     assert set(np.unique(inputs["ids"])) <= {0, 1}
     assert [x.shape for x in proof.outputs(model, inputs)] == [(3, 64, 2), (3, 5, 3)]

@@ -8,7 +8,7 @@ from sft_keras import flavors
 from sft_keras.channels.notes import Role
 from sft_keras.channels.registry import builtin_rule
 from sft_keras.channels.rules.activation import activated
-from sft_keras.channels.tensor import Channels, along
+from sft_keras.channels.tensor import FIXED, Channels, along
 from sft_keras.channels.trace import Trace
 
 
@@ -30,9 +30,12 @@ def conv(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     """Convolution, also grouped: each group loses the same positions, so that groups stay equal."""
     layer = call.layer
     read, dead = walk.vector(x, channel_axis(layer), layer)
+    if layer.groups == len(read) > 1 and FIXED not in read:
+        return _depthwise_by_groups(walk, call, read)
     filters = walk.new_filters(layer, layer.filters)
     if layer.groups > 1:
         read, filters_by_group = read.reshape(layer.groups, -1), filters.reshape(layer.groups, -1)
+        walk.width(layer, "groups", np.full(layer.groups, FIXED))  # which another call may not cut
         reason = f"shares a group of '{layer.name}' with a channel that cannot go"
         walk.unite(read[:1], read, reason)
         walk.unite(filters_by_group[:1], filters_by_group, reason)
@@ -44,6 +47,16 @@ def conv(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     walk.fold(layer, layer.kernel, in_axis, in_axis + 1, read, dead, exact)
     walk.claim(layer, layer.kernel, in_axis, read, Role.CUT)
     walk.claim(layer, layer.kernel, in_axis + 1, filters, Role.FILTER)
+    walk.width(layer, "filters", filters)
+    return produced(walk, call, filters)
+
+
+def _depthwise_by_groups(walk: Trace, call: flavors.Call, read: np.ndarray) -> Channels:
+    """A convolution with one input channel a group, whose groups can go one by one."""
+    layer = call.layer
+    filters = np.repeat(read, layer.filters // layer.groups)
+    walk.claim(layer, layer.kernel, len(layer.kernel_size) + 1, filters, Role.FILTER)
+    walk.width(layer, "groups", read)
     walk.width(layer, "filters", filters)
     return produced(walk, call, filters)
 

@@ -94,6 +94,16 @@ def elementwise_merge(walk: Trace, call: flavors.Call, *inputs: Channels):
     return _merge(walk, call, inputs, _VALUES[name], is_product=name == "Multiply")
 
 
+@builtin_rule("CustomScaleLayer")
+def scaled_residual(walk: Trace, call: flavors.Call, x: Channels, residual: Channels):
+    """`x + scale * residual`, a layer of InceptionResNetV2."""
+
+    def value(dead):
+        return dead[0] + call.layer.scale * dead[1]
+
+    return _merge(walk, call, (x, residual), value, is_product=False)
+
+
 @builtin_rule("Concatenate")
 def concatenate(walk: Trace, call: flavors.Call, *inputs: Channels):
     """Concatenation; along any other axis than the filters' it ties its inputs."""
