@@ -1,13 +1,14 @@
 """What a network costs: parameters, multiply-accumulates, bytes and activations, per layer."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sft_keras import flavors
+from sft_keras.macs import macs
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ class Cost:
 def cost(model: Any) -> Cost:
     """Counts what a model costs at batch 1.
 
-    One multiply-accumulate is counted once. Convolutions, dense and separable layers count;
-    normalizations, activations, poolings and merges do not, as is usual.
+    One multiply-accumulate is counted once. Convolutions, dense and recurrent layers, attention and
+    matrix products count; normalizations, activations, poolings and merges do not, as is usual.
+    Layers of classes that are not known count with their parameters alone.
 
     Args:
         model: a built model of Keras 3 or tf_keras; a subclassed one is traced into a graph.
@@ -123,7 +125,7 @@ def _layer_cost(name: str, calls: list[flavors.Call], times: int) -> LayerCost:
         name=name,
         kind=type(layer).__name__,
         params=sum(int(np.prod(w.shape)) for w in getattr(layer, "weights", [])),
-        macs=times * sum(_macs(call) for call in calls),
+        macs=times * sum(macs(call) for call in calls),
         activations=times * sum(_elements(x) for call in calls for x in call.outputs),
     )
 
@@ -135,45 +137,6 @@ def _elements(tensor: Any) -> int:
 def _itemsize(variable: Any) -> int:
     name = getattr(variable.dtype, "name", variable.dtype)
     return 2 if name == "bfloat16" else np.dtype(name).itemsize
-
-
-def _conv(call: flavors.Call) -> int:
-    kernel = call.layer.kernel.shape
-    return math.prod(kernel[:-1]) * _elements(call.outputs[0])
-
-
-def _conv_transpose(call: flavors.Call) -> int:
-    kernel = call.layer.kernel.shape
-    return math.prod(kernel[:-1]) * _elements(call.inputs[0])
-
-
-def _depthwise(call: flavors.Call) -> int:
-    return math.prod(call.layer.kernel_size) * _elements(call.outputs[0])
-
-
-def _separable(call: flavors.Call) -> int:
-    layer = call.layer
-    positions = _elements(call.outputs[0]) // layer.filters
-    between = layer.pointwise_kernel.shape[-2]
-    return positions * between * (math.prod(layer.kernel_size) + layer.filters)
-
-
-def _dense(call: flavors.Call) -> int:
-    return call.layer.kernel.shape[0] * _elements(call.outputs[0])
-
-
-_MACS: dict[str, Callable[[flavors.Call], int]] = {
-    **{f"Conv{rank}D": _conv for rank in (1, 2, 3)},
-    **{f"Conv{rank}DTranspose": _conv_transpose for rank in (1, 2, 3)},
-    **{f"DepthwiseConv{rank}D": _depthwise for rank in (1, 2)},
-    **{f"SeparableConv{rank}D": _separable for rank in (1, 2)},
-    "Dense": _dense,
-}
-
-
-def _macs(call: flavors.Call) -> int:
-    count = _MACS.get(type(call.layer).__name__)
-    return count(call) if count else 0
 
 
 def _peak_activations(model: Any, calls: Iterable[flavors.Call]) -> int:

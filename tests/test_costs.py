@@ -1,6 +1,9 @@
 """Costs against numbers worked out by hand."""
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 import sft_keras
 
@@ -38,6 +41,43 @@ LAYERS = {
     "separable1d": ((8, 3), lambda x: x.SeparableConv1D(5, 3), 9 + 15 + 5, 6 * (9 + 15)),
     "dense": ((7,), lambda x: x.Dense(4), 7 * 4 + 4, 28),
     "dense_rank3": ((5, 7), lambda x: x.Dense(4), 32, 5 * 28),
+    "einsum": ((5, 7), lambda x: x.EinsumDense("abc,cd->abd", (5, 4)), 28, 5 * 28),
+    "einsum_by_step": ((5, 7), lambda x: x.EinsumDense("abc,bcd->abd", (5, 4)), 5 * 28, 5 * 28),
+    "einsum_elided": ((5, 2, 7), lambda x: x.EinsumDense("...c,cd->...d", 4), 28, 10 * 28),
+    "embedding": ((5,), lambda x: x.Embedding(9, 4), 36, 0),
+    "simple_rnn": ((5, 4), lambda x: x.SimpleRNN(3), 12 + 9 + 3, 5 * (12 + 9)),
+    "lstm": ((5, 4), lambda x: x.LSTM(3), 4 * (12 + 9 + 3), 5 * 4 * (12 + 9)),
+    "gru": ((5, 4), lambda x: x.GRU(3), 3 * (12 + 9 + 6), 5 * 3 * (12 + 9)),
+    "bidirectional": (
+        (5, 4),
+        lambda x: x.Bidirectional(x.LSTM(3, return_sequences=True)),
+        2 * 4 * (12 + 9 + 3),
+        2 * 5 * 4 * (12 + 9),
+    ),
+    "stacked_cells": (
+        (5, 4),
+        lambda x: x.RNN([x.SimpleRNNCell(3), x.SimpleRNNCell(2)]),
+        (12 + 9 + 3) + (6 + 4 + 2),
+        5 * (12 + 9 + 6 + 4),
+    ),
+    "conv_lstm": (
+        (5, 8, 8, 2),
+        lambda x: x.ConvLSTM2D(3, 3, return_sequences=True),
+        9 * 2 * 12 + 9 * 3 * 12 + 12,
+        5 * 36 * (9 * 2 * 12 + 9 * 3 * 12),
+    ),
+    "conv_lstm1d": (
+        (5, 8, 2),
+        lambda x: x.ConvLSTM1D(3, 3, padding="same"),
+        3 * 2 * 12 + 3 * 3 * 12 + 12,
+        5 * 8 * (3 * 2 * 12 + 3 * 3 * 12),
+    ),
+    "each_step": (
+        (5, 8, 8, 3),
+        lambda x: x.TimeDistributed(x.Conv2D(4, 3)),
+        27 * 4 + 4,
+        5 * 36 * 27 * 4,
+    ),
     "batch_norm": ((8, 8, 3), lambda x: x.BatchNormalization(), 12, 0),
     "pooling": ((8, 8, 3), lambda x: x.MaxPooling2D(2), 0, 0),
 }
@@ -49,6 +89,75 @@ def test_cost_of_one_layer(flavor, name):
     cost = sft_keras.cost(flavor.Sequential([flavor.Input(shape), layer(flavor.layers)]))
     assert (cost.params, cost.macs) == (params, macs)
     assert cost.bytes == 4 * params
+
+
+PROJECTIONS = 7 * 6 * (3 * 4) + 5 * 6 * (3 * 4) + 5 * 8 * (3 * 2) + 7 * (3 * 2) * 9
+
+
+def test_multi_head_attention(flavor):
+    q, v, m = flavor.Input((7, 6)), flavor.Input((5, 8)), flavor.Input((5, 6))
+    layer = flavor.layers.MultiHeadAttention(3, 4, value_dim=2, output_shape=9)
+    cost = sft_keras.cost(flavor.Model([q, v, m], layer(q, v, key=m)))
+    assert cost.macs == PROJECTIONS + 7 * 5 * 3 * (4 + 2)
+
+
+def test_attention_over_one_of_two_axes(flavor):
+    x = flavor.Input((2, 5, 6))
+    layer = flavor.layers.MultiHeadAttention(3, 4, attention_axes=(2,))
+    cost = sft_keras.cost(flavor.Model(x, layer(x, x)))
+    assert cost.macs == 4 * (2 * 5) * 6 * (3 * 4) + (2 * 5) * 5 * 3 * (4 + 4)
+
+
+def test_grouped_query_attention():
+    x = keras.Input((5, 6))
+    cost = sft_keras.cost(keras.Model(x, keras.layers.GroupQueryAttention(3, 4, 2)(x, x)))
+    projections = 5 * 6 * 3 * (4 + 2 + 2 + 4)
+    assert cost.macs == projections + 5 * 5 * 4 * (3 + 3)
+
+
+@pytest.mark.parametrize("kind", ["Attention", "AdditiveAttention"])
+def test_attention_without_weights(flavor, kind):
+    q, v, m = flavor.Input((7, 6)), flavor.Input((5, 6)), flavor.Input((5, 6))
+    cost = sft_keras.cost(flavor.Model([q, v, m], getattr(flavor.layers, kind)()([q, v, m])))
+    assert cost.macs == 7 * 5 * (6 + 6)
+
+
+def test_dot_of_two_tensors(flavor):
+    x, z = flavor.Input((5, 4)), flavor.Input((7, 4))
+    for axes in (2, -1, (2, 2)):
+        model = flavor.Model([x, z], flavor.layers.Dot(axes)([x, z]))
+        assert sft_keras.cost(model).macs == 5 * 4 * 7
+
+
+def test_matrix_products_by_operators(flavor):
+    x, z, w = flavor.Input((5, 4)), flavor.Input((4, 7)), np.ones((4, 3), "float32")
+    if flavor is keras:
+        products = [x @ z, keras.ops.matmul(x, w), keras.ops.einsum("abc,acd->abd", x, z)]
+    else:
+        products = [x @ z, tf.matmul(z, x, transpose_a=True, transpose_b=True)]
+        products = [products[0], tf.matmul(x, w), tf.einsum("abc,acd->abd", x, z), products[1]]
+    costs = [sft_keras.cost(flavor.Model([x, z], product)).macs for product in products]
+    assert costs == [5 * 4 * 7, 5 * 4 * 3, 5 * 4 * 7, 7 * 4 * 5][: len(costs)]
+
+
+def test_each_step_of_a_nested_model(flavor):
+    inner = flavor.Sequential([flavor.Input((4,)), flavor.layers.Dense(3), flavor.layers.Dense(2)])
+    x = flavor.Input((5, 4))
+    cost = sft_keras.cost(flavor.Model(x, flavor.layers.TimeDistributed(inner)(x)))
+    assert cost.macs == 5 * (12 + 6)
+
+
+def test_unknown_layer_counts_its_parameters_alone(flavor):
+    class Own(flavor.layers.Layer):
+        def build(self, shape):
+            self.w = self.add_weight(shape=(3, 2), name="w")
+
+        def call(self, x):
+            return x
+
+    x = flavor.Input((3,))
+    cost = sft_keras.cost(flavor.Model(x, Own()(x)))
+    assert (cost.params, cost.macs) == (6, 0)
 
 
 def test_channels_first_costs_the_same():
