@@ -18,19 +18,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import keras
-import numpy as np
 import stages
 import tf_keras
 from absl import app, flags
+from networks import randomize
 from tqdm import tqdm
 
-from sft_keras import channel_groups, cost, flavors, mask, plan, shrink
+from sft_keras import channel_groups, cost, mask, plan, shrink
 
 LIBRARIES = {"keras": keras, "tf_keras": tf_keras}
 RATIO = 0.5
@@ -60,21 +59,6 @@ def constructors() -> list[str]:
         if inspect.isfunction(function)
         and any(fnmatch.fnmatchcase(name, pattern) for pattern in FLAGS.models)
     ]
-
-
-def randomize(model: Any, seed: int = 0) -> None:
-    """Fills all weights, biases and statistics with random values, none of them zero."""
-    rng = np.random.default_rng(seed)
-    for variable in flavors.weights(model):
-        old = flavors.to_numpy(variable)
-        if np.issubdtype(old.dtype, np.integer):
-            continue
-        if "variance" in variable.name:
-            new = rng.uniform(0.5, 2.0, old.shape)
-        else:
-            new = rng.standard_normal(old.shape, "float32")
-            new /= np.sqrt(np.prod(old.shape[:-1]) if old.ndim > 1 else 1)
-        variable.assign(new.astype(old.dtype))
 
 
 def measure(library: str, name: str) -> dict:

@@ -1,7 +1,15 @@
-"""Small networks for 16x16 images: two with BatchNormalization, one without; a minute to train."""
+"""Small networks for 16x16 images, a minute to train, and random weights for networks of any size.
+
+Of the small ones two have BatchNormalization, one has none.
+"""
+
+from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
+
+from sft_keras import flavors
 
 INPUT = (16, 16, 3)
 CLASSES = 10
@@ -49,3 +57,18 @@ def vgg() -> keras.Model:
 
 
 ALL = {"conv6": conv6, "resnet": resnet, "vgg": vgg}
+
+
+def randomize(model: Any, seed: int = 0) -> None:
+    """Fills all weights, biases and statistics with random values, none of them zero."""
+    rng = np.random.default_rng(seed)
+    for variable in flavors.weights(model):
+        old = flavors.to_numpy(variable)
+        if np.issubdtype(old.dtype, np.integer):
+            continue
+        if "variance" in variable.name:
+            new = rng.uniform(0.5, 2.0, old.shape)
+        else:
+            new = rng.standard_normal(old.shape, "float32")
+            new /= np.sqrt(np.prod(old.shape[:-1]) if old.ndim > 1 else 1)
+        variable.assign(new.astype(old.dtype))

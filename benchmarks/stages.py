@@ -7,7 +7,13 @@ from collections.abc import Callable, Iterator
 from unittest import mock
 
 SHRINK = importlib.import_module("sft_keras.shrinking.shrink")
-STAGES = {"ChannelGroups": "analysis", "prove_equal": "proof"}
+PROOF = importlib.import_module("sft_keras.shrinking.proof")
+STAGES = [
+    (SHRINK, "ChannelGroups", "analysis"),
+    (SHRINK, "clone", "layers"),
+    (SHRINK, "prove_equal", "proof"),
+    (PROOF, "outputs", "forward"),
+]
 
 
 @contextlib.contextmanager
@@ -15,16 +21,18 @@ def timed() -> Iterator[dict[str, float]]:
     """Notes the seconds of `shrink`'s analysis and proof, and of the rest, the rebuild.
 
     Yields:
-        A dictionary that is filled when the block ends: `analysis`, `rebuild` and `proof`.
+        A dictionary that is filled when the block ends: `analysis`, `rebuild` and `proof`; of the
+        rebuild `layers`, the making of new Keras layers; of the proof `forward`, running models.
     """
-    seconds = dict.fromkeys(("analysis", "rebuild", "proof"), 0.0)
+    seconds = dict.fromkeys((stage for _, _, stage in STAGES), 0.0)
     with contextlib.ExitStack() as stack:
-        for name, stage in STAGES.items():
-            function = _timed(getattr(SHRINK, name), seconds, stage)
-            stack.enter_context(mock.patch.object(SHRINK, name, function))
+        for module, name, stage in STAGES:
+            function = _timed(getattr(module, name), seconds, stage)
+            stack.enter_context(mock.patch.object(module, name, function))
         begin = time.perf_counter()
         yield seconds
-        seconds["rebuild"] = time.perf_counter() - begin - sum(seconds.values())
+        total = time.perf_counter() - begin
+        seconds["rebuild"] = total - seconds["analysis"] - seconds["proof"]
 
 
 def _timed(function: Callable, seconds: dict[str, float], stage: str) -> Callable:

@@ -4,14 +4,16 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import keras
 import numpy as np
+from keras import tree
 
 from sft_keras import flavors
 
 
 def config(layer: Any) -> dict:
     """The config of a layer or operator."""
-    return layer.get_config()
+    return flavors.config(layer)
 
 
 def clone(
@@ -23,28 +25,41 @@ def clone(
 
     Args:
         layer: a layer, operator or functional model of either Keras.
-        config_of: takes the layer, or each layer of a nested model, and returns the config of the
-            new one.
+        config_of: takes the layer, or each layer of a nested model or wrapper, and returns the
+            config of the new one.
         arguments: takes a call inside a nested model, returns its new `(args, kwargs)`.
 
     Returns:
         The new layer, not built; a nested model is built.
     """
+    new: dict[int, Any] = {}
+
+    def once(part):  # a layer inside of several others stays one layer
+        if id(part) not in new:
+            new[id(part)] = _clone(part, config_of, arguments, once)
+        return new[id(part)]
+
+    return once(layer)
+
+
+def _clone(layer: Any, config_of: Callable, arguments: Callable | None, inner: Callable) -> Any:
+    """A new layer, whose parts `inner` makes."""
     if flavors.is_graph(layer):
-        inner = lambda part: clone(part, config_of, arguments)  # noqa: E731
         return flavors.rebuild(layer, inner, arguments=arguments)
     new_config = config_of(layer)
     if type(layer).__name__ == "Lambda" and not flavors.is_tf_keras(layer):
         # Keras 3 refuses a Python function read from a config; here it is at hand.
         return type(layer)(**{**new_config, "function": layer.function})
-    with flavors.library(layer).utils.custom_object_scope(_functions(layer)):
+    with flavors.library(layer).utils.custom_object_scope(_custom_objects(layer)):
+        if parts := flavors.parts(layer):
+            return flavors.assemble(layer, new_config, tree.map_structure(inner, parts))
         return type(layer).from_config(new_config)
 
 
 def assign(model: Any, values: Iterable[np.ndarray]) -> None:
-    """Gives a model its weights, in the order of `flavors.weights`, each cast to its dtype."""
-    for variable, value in zip(flavors.weights(model), values, strict=True):
-        variable.assign(value.astype(flavors.to_numpy(variable).dtype))
+    """Gives a model its variables, in the order of `flavors.variables`, each cast to its dtype."""
+    for variable, value in zip(flavors.variables(model), values, strict=True):
+        variable.assign(value.astype(keras.backend.standardize_dtype(variable.dtype)))
     _finalize(model)
 
 
@@ -56,9 +71,13 @@ def _finalize(model: Any) -> None:
             layer.finalize_state()  # it computes with a copy of its weights
 
 
-def _functions(layer: Any) -> dict[str, Callable]:
-    """Functions that the layer's config only names, such as a user's own activation."""
-    return {f.__name__: f for f in vars(layer).values() if inspect.isfunction(f)}
+def _custom_objects(layer: Any) -> dict[str, Any]:
+    """What the configs of a layer and its parts only name, such as a user's own activation."""
+    found: dict[str, Any] = {f.__name__: f for f in vars(layer).values() if inspect.isfunction(f)}
+    cell = getattr(layer, "cell", None)  # which the config of an LSTM does not have as a part
+    for part in [*tree.flatten(flavors.parts(layer)), *filter(None, [cell])]:
+        found |= {type(part).__name__: type(part), **_custom_objects(part)}
+    return found
 
 
 def in_precision(dtype: str, model: Any, values: list[np.ndarray] | None = None) -> Any:
@@ -67,14 +86,18 @@ def in_precision(dtype: str, model: Any, values: list[np.ndarray] | None = None)
     Args:
         dtype: the dtype's name.
         model: a built Sequential or Functional model of either Keras.
-        values: its weights in the order of `flavors.weights`; defaults to those it has.
+        values: its variables in the order of `flavors.variables`; defaults to those it has.
 
     Returns:
         A new model, not compiled.
     """
-    copy = clone(model, lambda layer: _with_dtype(layer.get_config(), dtype))
+    copy = clone(
+        model,
+        lambda layer: _with_dtype(config(layer), dtype),
+        lambda call: flavors.arguments_in(dtype, call),
+    )
     if values is None:
-        values = [flavors.to_numpy(w) for w in flavors.weights(model)]
+        values = [flavors.to_numpy(w) for w in flavors.variables(model)]
     assign(copy, values)
     return copy
 

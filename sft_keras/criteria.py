@@ -124,17 +124,28 @@ def scores(groups: ChannelGroups, criterion: Criterion, rng: np.random.Generator
     for slices in groups.trace.slices:
         if slices.role is not Role.FILTER:
             continue
-        classes = groups.classes_of(slices.ids)
+        rows = _rows(slices.ids)
+        classes = groups.classes_of(slices.ids)[rows[:, 0]]
         filters = classes != FIXED
-        of_layer = np.asarray(criterion(_filters(groups, slices, read, rng)), "float64")
+        of_layer = np.asarray(criterion(_filters(groups, slices, rows, read, rng)), "float64")
         mean = of_layer.mean()
         np.add.at(total, classes[filters], of_layer[filters] / (mean if mean > 0 else 1.0))
     return total
 
 
-def _filters(groups: ChannelGroups, slices: Slices, read: np.ndarray, rng) -> Filters:
-    weights = np.moveaxis(flavors.to_numpy(slices.variable), slices.axis, 0)
-    classes = groups.classes_of(slices.ids)
+def _rows(ids: np.ndarray) -> np.ndarray:
+    """Positions (filters, positions of each): a recurrent unit has one in each gate's block."""
+    found, counts = np.unique(ids, return_counts=True)
+    if len(found) == len(ids) or FIXED in found or np.ptp(counts):
+        return np.arange(len(ids))[:, None]
+    return np.argsort(ids, kind="stable").reshape(len(found), -1)
+
+
+def _filters(
+    groups: ChannelGroups, slices: Slices, rows: np.ndarray, read: np.ndarray, rng
+) -> Filters:
+    weights = np.moveaxis(flavors.to_numpy(slices.variable), slices.axis, 0)[rows]
+    classes = groups.classes_of(slices.ids)[rows[:, 0]]
     norm = _norm_behind(groups, slices.layer)
     gamma, beta, scale = (_by_class(values, classes) for values in norm) if norm else (None,) * 3
     return Filters(

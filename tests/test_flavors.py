@@ -210,3 +210,83 @@ def test_random_inputs_have_structure_and_dtype_of_the_models(flavor):
     sample = flavors.random_inputs(model)
     assert sample.dtype == "int32"
     assert set(np.unique(sample)) == {0, 1}
+
+
+def test_arguments_of_a_recurrent_call(flavor):
+    x, h, c = flavor.Input((4, 2)), flavor.Input((3,)), flavor.Input((3,))
+    mask = flavor.Input((4,), dtype="bool")
+    layers = [flavor.layers.LSTM(3), flavor.layers.Bidirectional(flavor.layers.GRU(3))]
+    for layer in layers:
+        y = layer(x, initial_state=[h, c], mask=mask)
+        calls = flavors.calls(flavor.Model([x, h, c, mask], y))
+        found = flavors.sequence_arguments(next(call for call in calls if call.layer is layer))
+        assert found.sequence.shape[1:] == (4, 2)
+        assert [tensor.shape[1:] for tensor in found.states] == [(3,), (3,)]
+        assert [tensor.shape[1:] for tensor in found.others] == [(4,)]
+
+
+def test_an_initial_state_may_be_an_array(flavor):
+    x = flavor.Input(batch_shape=(2, 4, 2))
+    layer = flavor.layers.GRU(3)
+    state = flavors.to_tensor(np.ones((2, 3), "float32"), layer)
+    calls = flavors.calls(flavor.Model(x, layer(x, initial_state=[state])))
+    found = flavors.sequence_arguments(next(call for call in calls if call.layer is layer))
+    assert [tuple(array.shape) for array in found.states] == [(2, 3)]
+    assert not flavors.is_symbolic(found.states[0])
+
+
+def test_states_of_all_stateful_layers(flavor):
+    layers = flavor.layers
+    x = flavor.Input(batch_shape=(2, 4, 2))
+    cells = [layers.GRUCell(3), layers.LSTMCell(5)]
+    inner = layers.RNN(cells, stateful=True, return_sequences=True)
+    y = flavor.Sequential([flavor.Input(batch_shape=(2, 4, 2)), inner])(x)
+    y = layers.Bidirectional(layers.GRU(4, stateful=True))(layers.LSTM(6, return_sequences=True)(y))
+    model = flavor.Model(x, y)
+    shapes = [(2, 3), (2, 5), (2, 5), (2, 4), (2, 4)]
+    assert [tuple(v.shape) for v in flavors.states(model)] == shapes
+    count = len(model.weights)
+    assert [id(v) for v in flavors.variables(model)[:count]] == [id(v) for v in model.weights]
+    assert len(flavors.variables(model)) == count + 5
+
+
+def test_wrappers_are_made_of_their_parts(flavor):
+    layers = flavor.layers
+    dense, gru = layers.Dense(2), layers.GRU(2, name="gru")
+    each, both = layers.TimeDistributed(dense), layers.Bidirectional(gru, name="both")
+    stack = layers.RNN([layers.GRUCell(2), layers.LSTMCell(2)])
+    assert flavors.parts(each) == {"layer": dense}
+    assert [x.name for x in flavors.parts(both).values()] == ["forward_gru", "backward_gru"]
+    assert flavors.parts(stack) == {"cell": stack.cell}
+    assert flavors.parts(stack.cell) == {"cells": list(stack.cell.cells)}
+    assert flavors.parts(dense) == flavors.parts(gru) == {}
+    made = {key: flavors.fresh(part) for key, part in flavors.parts(both).items()}
+    copy = flavors.assemble(both, both.get_config(), made)
+    assert copy.name == "both"
+    assert [x.name for x in flavors.parts(copy).values()] == ["forward_gru", "backward_gru"]
+    assert copy.backward_layer.go_backwards
+
+
+def test_shapes_of_recurrent_layers(flavor):
+    x = flavor.Input((4, 2))
+    layer = flavor.layers.LSTM(3, return_sequences=True, return_state=True)
+    layer(x)
+    assert flavors.output_shape(layer, x) == (None, 4, 3)
+    both = flavor.layers.Bidirectional(flavor.layers.GRU(3))
+    assert flavors.directions_may_differ(both) == (flavor.__name__ == "tf_keras")
+
+
+def test_regularizer_of_a_variable_inside_a_layer(flavor):
+    penalties = [flavor.regularizers.L1(0.1), flavor.regularizers.L2(0.1)]
+    kernels = dict(zip(("kernel_regularizer", "recurrent_regularizer"), penalties, strict=True))
+    layer = flavor.layers.LSTM(3, **kernels)
+    flavor.Sequential([flavor.Input((4, 2)), layer])
+    cell = layer.cell
+    assert flavors.regularizer(layer, cell.kernel) is penalties[0]
+    assert flavors.regularizer(layer, cell.recurrent_kernel) is penalties[1]
+    assert flavors.regularizer(layer, cell.bias) is None
+
+
+def test_random_inputs_keep_a_fixed_batch_size(flavor):
+    x = flavor.Input(batch_shape=(3, 4))
+    assert flavors.random_inputs(flavor.Model(x, flavor.layers.Dense(2)(x)), batch=5).shape[0] == 3

@@ -94,10 +94,11 @@ class ChannelGroups:
     @cached_property
     def groups(self) -> list[ChannelGroup]:
         """The groups, in graph order."""
-        label = self._connected_producers()
+        members_of: dict[int, list] = {}
+        for producer, label in zip(self.producers, self._connected_producers(), strict=True):
+            members_of.setdefault(label, []).append(producer)
         found = []
-        for number in dict.fromkeys(label):
-            members = [p for p, at in zip(self.producers, label, strict=True) if at == number]
+        for members in members_of.values():
             names = tuple(name for name, _ in members)
             classes = np.unique(np.concatenate([c for _, c in members]))
             by_reason: dict[str, list[int]] = {}

@@ -46,24 +46,15 @@ class Width(NamedTuple):
     ids: np.ndarray
 
 
-class Edit(NamedTuple):
-    """Arguments of one call that depend on the filters that stay, as a slice's bounds do.
+class Rewrite(NamedTuple):
+    """Arguments of an operator's call that depend on which of `ids` stay, as a slice's bounds do.
 
-    `edit` takes the call and a function from ids to a boolean array, true where they stay, and
-    returns the call's new `(args, kwargs)`.
+    `change` takes a function from ids to a boolean array, true where they stay, and returns the
+    new arguments by name, as in `flavors.arguments`.
     """
 
     call: flavors.Call
-    edit: Callable
-
-
-class Setting(NamedTuple):
-    """Entries of an operator's config that depend on the filters that stay.
-
-    `change` takes the function from ids to a boolean array, and returns the new entries.
-    """
-
-    layer: Any
+    ids: np.ndarray
     change: Callable
 
 
@@ -77,7 +68,8 @@ class Need(NamedTuple):
 class Fold(NamedTuple):
     """A bias that takes up the constants that pruned filters emit into a kernel's `axis`.
 
-    `output_axes` are the kernel's axes that are the bias's too, in the bias's order.
+    `output_axes` are the kernel's axes that are the bias's too, in the bias's order. `place` is the
+    index of the part of the bias that has them, if not all of it has.
     """
 
     kernel: Any
@@ -86,6 +78,7 @@ class Fold(NamedTuple):
     output_axes: tuple[int, ...]
     ids: np.ndarray
     dead: np.ndarray
+    place: tuple = ()
 
 
 class Scale(NamedTuple):

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from sft_keras import flavors
 from sft_keras.channels import registry
-from sft_keras.channels.notes import Edit, Fold, Need, Producer, Role, Scale, Setting, Slices, Width
+from sft_keras.channels.notes import Fold, Need, Producer, Rewrite, Role, Scale, Slices, Width
 from sft_keras.channels.tensor import FIXED, Channels, fixed
 
 
@@ -28,10 +28,9 @@ class Trace:
         self.prefix = ""
         self.slices: list[Slices] = []
         self.widths: list[Width] = []
-        self.edits: list[Edit] = []
         self.folds: list[Fold] = []
         self.scales: list[Scale] = []
-        self.settings: list[Setting] = []
+        self.rewrites: list[Rewrite] = []
         self.needs: list[Need] = []
         self.grids: list[Channels] = []
         self.producers: dict[tuple[int, str], Producer] = {}
@@ -41,7 +40,9 @@ class Trace:
         self._pairs: list[np.ndarray] = []
         self._claimed: dict[tuple[int, int], np.ndarray] = {}
         self._widths: dict[tuple, np.ndarray] = {}
+        self._rewritten: dict[int, np.ndarray] = {}
         self._nested: dict[int, dict[int, Channels]] = {}
+        self._names: dict[int, str] = {}
 
     def new_filters(self, layer: Any, count: int, part: str = "") -> np.ndarray:
         """Fresh ids for a layer's filters; a layer called again gets the ids it had.
@@ -53,11 +54,19 @@ class Trace:
         """
         key = id(layer), part
         if key not in self.producers:
-            name = self.prefix + layer.name + (f"/{part}" if part else "")
+            name = self.name(layer) + (f"/{part}" if part else "")
             ids = np.arange(self.count, self.count + count)
             self.producers[key] = Producer(name, layer, ids)
             self.count += count
         return self.producers[key].ids
+
+    def name(self, layer: Any) -> str:
+        """What `layer` is called in reports: `model/layer` in a nested model."""
+        return self._names.get(id(layer), self.prefix + layer.name)
+
+    def rename(self, layer: Any, name: str) -> None:
+        """Calls a layer inside another layer by `name` in reports."""
+        self._names[id(layer)] = name
 
     def unite(self, a: np.ndarray, b: np.ndarray, reason: str) -> None:
         """Ties ids pairwise; an id tied to a fixed channel is frozen with `reason`."""
@@ -102,33 +111,42 @@ class Trace:
         self._widths[key] = ids
         self.widths.append(Width(layer, path, ids))
 
-    def edit(self, call: flavors.Call, edit: Callable) -> None:
-        """Notes how the arguments of `call` change with the filters that stay: see `Edit`."""
-        if not any(other.call is call for other in self.edits):
-            self.edits.append(Edit(call, edit))
-
-    def rewrite(self, call: flavors.Call, change: Callable) -> None:
+    def rewrite(self, call: flavors.Call, ids: np.ndarray, change: Callable) -> None:
         """Notes how the arguments of an operator's call change with the filters that stay.
+
+        Another call of the same operator ties both calls' ids.
 
         Args:
             call: the call of an operator.
+            ids: the filters that the arguments depend on.
             change: takes a function from ids to a boolean array, true where they stay; returns
                 the changed arguments by name, as in `flavors.arguments`.
         """
-        self.edit(call, lambda call, stays: flavors.with_arguments(call, change(stays)))
-        self.settings.append(Setting(call.layer, change))
+        before = self._rewritten.setdefault(id(call.layer), ids)
+        if before.shape == ids.shape:
+            reason = f"operator '{call.layer.name}' is shared and also takes channels that stay"
+            self.unite(before, ids, reason)
+        else:
+            for each in (before, ids):
+                self.freeze(each, f"operator '{call.layer.name}' is shared by unlike tensors")
+        self.rewrites.append(Rewrite(call, ids, change))
 
     def need(self, layer: Any, ids: np.ndarray) -> None:
         """Notes that one of `ids` must stay, or what `layer` makes of them would be empty."""
-        if FIXED not in ids:
-            self.needs.append(Need(self.prefix + layer.name, np.unique(ids)))
+        found = np.unique(ids)
+        if found.size == 1:
+            self.freeze(found, f"is all that '{layer.name}' leaves of a tensor")
+        elif FIXED not in found:
+            self.needs.append(Need(self.name(layer), found))
 
     def scale(self, variable: Any, ids: np.ndarray) -> None:
         """Notes that `variable` is multiplied by the root of the share of `ids` that stays."""
         if variable is not None:
             self.scales.append(Scale(variable, ids))
 
-    def fold(self, layer, kernel, axis: int, output_axes, ids, dead, exact: bool, part=None):
+    def fold(
+        self, layer, kernel, axis: int, output_axes, ids, dead, exact: bool, part=None, place=()
+    ):
         """Lets a bias take up the constants of dead inputs, or freezes those inputs.
 
         Args:
@@ -140,6 +158,7 @@ class Trace:
             dead: the constant that each emits when pruned.
             exact: whether the bias can take up constants at all.
             part: the part of `layer` that has the bias, if not the layer itself.
+            place: the index of the part of the bias that takes them up, if not all of it.
         """
         if not np.any(dead[ids != FIXED]):
             return
@@ -147,7 +166,7 @@ class Trace:
         exact = exact and bool(np.isfinite(dead[ids != FIXED]).all())
         if exact and self.call_counts[id(layer)] <= 1 and bias is not None:
             axes = tuple(np.ravel(output_axes).tolist())
-            self.folds.append(Fold(kernel, bias, axis, axes, ids, dead))
+            self.folds.append(Fold(kernel, bias, axis, axes, ids, dead, place))
         else:
             self.freeze(
                 ids[dead != 0],
@@ -200,7 +219,7 @@ def trace(model: Any) -> Trace:
         UnsupportedError: the model is subclassed or was never built.
     """
     walk = Trace(_call_counts(model))
-    walk.tensors = _walk_graph(walk, model, [fixed(_shape(x)) for x in flavors.inputs(model)])
+    walk.tensors = _walk_graph(walk, model, [fixed(sample_shape(x)) for x in flavors.inputs(model)])
     _freeze_outputs(walk, model)
     _tie_grids(walk)
     return walk
@@ -210,26 +229,39 @@ def _tie_grids(walk: Trace) -> None:
     """Lets the filters of each tensor go along one axis only, or what stays is no array.
 
     A rule may have tied them already, as a convolution does along all axes but its channels'; if
-    none has, they may go along the longest axis.
+    none has, they may go along the axis that leaves most of them their own.
     """
     classes = walk.components() if walk.grids else np.empty(0, int)
     for x in walk.grids:
         found = np.append(classes, FIXED)[x.ids]
-        sizes = found.shape
         free = [i for i in x.varying_axes() if np.any(found != np.take(found, [0], i))]
         if len(free) > 1:
-            axis = max(free, key=lambda i: (sizes[i], i))
+            axis = max(free, key=lambda i: (_distinct(found, i), i))
             walk.tied(x, axis, "is lined up in a tensor with channels that cannot go")
             classes = walk.components()
 
 
+def _distinct(classes: np.ndarray, axis: int) -> int:
+    """How many positions of an axis differ in what they hold."""
+    others = tuple(i for i in range(classes.ndim) if i != axis)
+    return len(np.unique(classes.max(axis=others)))
+
+
 def _call_counts(model: Any) -> Counter:
-    """How often each layer is called, in nested models as often as these are."""
-    counts = Counter(id(call.layer) for call in flavors.calls(model))
-    nested = {id(c.layer): c.layer for c in flavors.calls(model) if flavors.is_graph(c.layer)}
-    for key, inner in nested.items():
-        for layer, count in _call_counts(inner).items():
-            counts[layer] += counts[key] * count
+    """How often each layer is called; one in a model or wrapper as often as this is."""
+    counts: Counter = Counter()
+    for call in flavors.calls(model):
+        counts.update(_calls_by(call.layer))
+    return counts
+
+
+def _calls_by(layer: Any) -> Counter:
+    """How often one call of `layer` calls each layer, itself included."""
+    counts = Counter({id(layer): 1})
+    if flavors.is_graph(layer):
+        counts.update(_call_counts(layer))
+    for part in tree.flatten(flavors.parts(layer)):
+        counts.update(_calls_by(part))
     return counts
 
 
@@ -247,7 +279,7 @@ def _walk_nested(walk: Trace, call: flavors.Call, inputs: list[Channels]) -> lis
     """The walk through a model inside the model; every call of it must be cut alike."""
     model = call.layer
     _note_input_widths(walk, model, inputs)
-    outer, walk.prefix = walk.prefix, f"{walk.prefix}{model.name}/"
+    outer, walk.prefix = walk.prefix, f"{walk.name(model)}/"
     tensors = _walk_graph(walk, model, inputs)
     walk.prefix = outer
     first = walk._nested.setdefault(id(model), tensors)
@@ -303,8 +335,9 @@ def freeze_all(walk: Trace, call: flavors.Call, inputs, reason: str) -> list[Cha
     """Freezes every filter that enters `call`; its outputs hold none."""
     for x in inputs:
         walk.freeze(x.ids, reason)
-    return [fixed(_shape(x)) for x in call.outputs]
+    return [fixed(sample_shape(x)) for x in call.outputs]
 
 
-def _shape(tensor: Any) -> tuple:
-    return tuple(tensor.shape[1:])
+def sample_shape(tensor: Any) -> tuple:
+    """The shape of a tensor without batch; none where TensorFlow cannot tell the rank."""
+    return tuple(tensor.shape[1:]) if getattr(tensor.shape, "rank", 0) is not None else ()

@@ -5,7 +5,7 @@ its reason; `tests/test_flavors.py` notices when one changes.
 """
 
 from sft_keras.flavors.arrays import to_numpy, to_tensor
-from sft_keras.flavors.attaching import attach_constraint, attach_penalty
+from sft_keras.flavors.attaching import attach_constraint, attach_penalty, regularizer
 from sft_keras.flavors.attention import Projections, projections
 from sft_keras.flavors.compiling import compile_arguments, fresh, is_built, is_compiled, loss_config
 from sft_keras.flavors.graphs import (
@@ -33,21 +33,45 @@ from sft_keras.flavors.kinds import (
     operator_name,
     producer,
 )
-from sft_keras.flavors.operators import arguments, consumers, is_array, run, with_arguments
+from sft_keras.flavors.operators import (
+    arguments,
+    arguments_in,
+    config,
+    consumers,
+    is_array,
+    is_variable,
+    run,
+    with_arguments,
+)
+from sft_keras.flavors.recurrent import (
+    Sequence,
+    directions_may_differ,
+    may_skip_steps,
+    output_shape,
+    sequence_arguments,
+    states,
+    variables,
+)
 from sft_keras.flavors.sampling import random_inputs
 from sft_keras.flavors.tracing import as_graph
+from sft_keras.flavors.wrapping import assemble, parts
 
 __all__ = [
     "Call",
     "Projections",
+    "Sequence",
     "argument",
     "arguments",
+    "arguments_in",
     "as_graph",
+    "assemble",
     "attach_constraint",
     "attach_penalty",
     "calls",
     "compile_arguments",
+    "config",
     "consumers",
+    "directions_may_differ",
     "fresh",
     "graph",
     "input_structure",
@@ -61,19 +85,27 @@ __all__ = [
     "is_operator",
     "is_symbolic",
     "is_tf_keras",
+    "is_variable",
     "library",
     "loss_config",
+    "may_skip_steps",
     "operator_name",
+    "output_shape",
     "output_structure",
     "outputs",
+    "parts",
     "producer",
     "projections",
     "random_inputs",
     "rebuild",
+    "regularizer",
     "require_graph",
     "run",
+    "sequence_arguments",
+    "states",
     "to_numpy",
     "to_tensor",
+    "variables",
     "weights",
     "with_all_outputs",
     "with_arguments",

@@ -10,7 +10,7 @@ from sft_keras.flavors.kinds import is_tf_keras
 
 def to_numpy(value: Any):
     """A tensor or variable of either Keras, on any backend, as a NumPy array."""
-    if type(value).__module__.startswith("tensorflow"):
+    if isinstance(value, keras.Variable) or type(value).__module__.startswith("tensorflow"):
         return value.numpy()
     return keras.ops.convert_to_numpy(value)
 

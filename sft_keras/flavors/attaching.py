@@ -3,7 +3,20 @@
 from collections.abc import Callable
 from typing import Any
 
-from sft_keras.flavors.kinds import is_tf_keras
+from sft_keras.flavors.kinds import argument, is_tf_keras
+
+
+def regularizer(layer: Any, variable: Any) -> Any:
+    """The regularizer that `layer`, or a layer inside it, made `variable` with, or None."""
+    if not is_tf_keras(layer):
+        return variable.regularizer
+    for part in layer._flatten_layers():  # tf_keras' only way to the cells of recurrent layers
+        for name, value in vars(part).items():
+            if value is variable:
+                names = (name, name.removesuffix("_kernel"))
+                found = (argument(part, f"{short}_regularizer") for short in names)
+                return next((x for x in found if x is not None), None)
+    return None
 
 
 def attach_penalty(layer: Any, variable: Any, penalty: Callable) -> Callable[[], None]:

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from keras import tree
 
+from sft_keras.errors import UnsupportedError
 from sft_keras.flavors.arrays import to_numpy, to_tensor
 from sft_keras.flavors.graphs import Call, call_of
-from sft_keras.flavors.kinds import is_symbolic, is_tf_keras
+from sft_keras.flavors.kinds import is_operator, is_symbolic, is_tf_keras
 
 # Where a TensorFlow function calls an argument otherwise than keras.ops.
 _NAMES = {
     "perm": "axes",
-    "shape": "newshape",
     "num_or_size_splits": "indices_or_sections",
     "paddings": "pad_width",
     "multiples": "repeats",
@@ -28,25 +28,30 @@ _NAMES = {
     "dims": "axis",
     "keep_dims": "keepdims",
     "concat_dim": "axis",
-    "preserve_aspect_ratio": "pad_to_aspect_ratio",
+    "clip_value_min": "x_min",
+    "clip_value_max": "x_max",
 }
 
 
 def arguments(call: Call) -> dict[str, Any]:
     """The arguments of an operator's call, static ones as well, by their names in Keras 3.
 
+    What TensorFlow calls otherwise only in some functions keeps its name: `shape`, `params`.
+
     Args:
         call: the call of an operator.
 
     Returns:
-        Names and values; slices in a `key` are `slice` objects.
+        Names and values, defaults too; slices in a `key` are `slice` objects.
     """
-    # Not from the config, which an operation of Keras 3 may refuse to give.
-    found = {} if is_tf_keras(call.layer) else dict(vars(call.layer))
+    found: dict[str, Any] = {}
     for name, value in _bound(call).items():
         name = _NAMES.get(name, name)
         if value is not None or name not in found:
             found[name] = value
+    if not is_tf_keras(call.layer):
+        # Not from the config, which an operation of Keras 3 may refuse to give.
+        found |= {k: x for k, x in vars(call.layer).items() if k[0] != "_" and k != "name"}
     if "key" in found:
         key = found["key"] if isinstance(found["key"], tuple | list) else (found["key"],)
         found["key"] = tuple(_as_slice(x) for x in key)
@@ -62,24 +67,23 @@ def with_arguments(call: Call, changed: dict[str, Any]) -> tuple[tuple, dict]:
     """
     if "key" in changed and is_tf_keras(call.layer):
         changed = {**changed, "key": tuple(map(_as_dict, changed["key"]))}
-    given = {
-        name: changed.get(_NAMES.get(name, name), value) if value is not None else None
-        for name, value in _bound(call).items()
-    }
-    if missing := changed.keys() - {_NAMES.get(name, name) for name in given}:
-        given |= {
-            name: changed[_NAMES.get(name, name)]
-            for name in _parameters(call)
-            if _NAMES.get(name, name) in missing
-        }
-    positional = list(_parameters(call))[: len(call.args)]
+    parameters = list(_parameters(call))
+    given = {**dict(zip(parameters, call.args, strict=False)), **call.kwargs}
+    for name, value in changed.items():
+        aliases = [x for x in parameters if _NAMES.get(x, x) == name]
+        used = [x for x in aliases if given.get(x) is not None]
+        if aliases:
+            given[(used or aliases)[0]] = value
+    positional = parameters[: len(call.args)]
     kwargs = {name: given[name] for name in given if name not in positional}
     return tuple(given[name] for name in positional), kwargs
 
 
 def _bound(call: Call) -> dict[str, Any]:
-    names = list(_parameters(call))
-    return {**dict(zip(names, call.args, strict=False)), **call.kwargs}
+    """The call's arguments, and the defaults of those that it was not given."""
+    parameters = _parameters(call)
+    defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
+    return defaults | dict(zip(parameters, call.args, strict=False)) | call.kwargs
 
 
 def _parameters(call: Call) -> dict:
@@ -88,34 +92,82 @@ def _parameters(call: Call) -> dict:
     return dict(inspect.signature(function).parameters)
 
 
+def config(layer: Any) -> dict:
+    """The config of a layer or operator, of one too that Keras 3 cannot save."""
+    try:
+        return layer.get_config()
+    except NotImplementedError:  # an operation made with NumPy integers or arrays
+        names = inspect.signature(type(layer)).parameters
+        if not is_operator(layer) or any(not hasattr(layer, name) for name in names):
+            raise
+        return {name: getattr(layer, name) for name in names}
+
+
+def arguments_in(dtype: str, call: Call) -> tuple[tuple, dict]:
+    """A call's `(args, kwargs)`; an operator's with its floating arrays in `dtype`."""
+
+    def changed(x):
+        # TensorFlow's dtypes; a name of one is never another argument's value.
+        is_dtype = getattr(x, "is_floating", False) or (isinstance(x, str) and x[:5] == "float")
+        if is_array(x) and not is_variable(x) and "float" in dtype_name(x):
+            return np.asarray(to_numpy(x), dtype)
+        return dtype if is_dtype else x
+
+    if not is_operator(call.layer):
+        return call.args, call.kwargs
+    args, kwargs = tree.map_structure(changed, (call.args, call.kwargs))
+    return args, kwargs
+
+
 def run(call: Call, values: list[np.ndarray]) -> list[np.ndarray]:
     """What an operator makes of other inputs.
 
     Args:
         call: the call of an operator.
-        values: arrays in place of the call's symbolic inputs, with a batch axis; if they are of
-            floats, then constant arrays among the arguments are taken in the same precision.
+        values: arrays in place of the call's symbolic inputs, with a batch axis; floats are taken
+            as the inputs' dtype where that is of integers or booleans, and constant arrays of
+            floats among the arguments in the precision of `values`.
 
     Returns:
         The outputs, flat.
+
+    Raises:
+        UnsupportedError: the operator cannot be run on such values.
     """
     left = iter(values)
     dtype = values[0].dtype
 
     def argument(x):
         if is_symbolic(x):
-            return to_tensor(next(left), call.layer)
+            value, kept = next(left), dtype_name(x)
+            exact = dtype.kind == "f" and "float" not in kept
+            return to_tensor(value.astype(kept) if exact else value, call.layer)
         if dtype.kind == "f" and is_array(x) and to_numpy(x).dtype.kind == "f":
             return to_tensor(np.asarray(to_numpy(x), dtype), call.layer)
         return x
 
     args, kwargs = tree.map_structure(argument, (call.args, call.kwargs))
-    return [np.asarray(to_numpy(x)) for x in tree.flatten(call.layer.call(*args, **kwargs))]
+    try:
+        made = call.layer.call(*args, **kwargs)
+    except Exception as error:  # whatever a library raises where a size or dtype does not fit
+        raise UnsupportedError(f"Operator '{call.layer.name}' cannot be run: {error}") from error
+    return [np.asarray(to_numpy(x)) for x in tree.flatten(made)]
+
+
+def dtype_name(tensor: Any) -> str:
+    """The name of the dtype of a tensor of either Keras."""
+    return str(getattr(tensor.dtype, "name", tensor.dtype))
 
 
 def is_array(value: Any) -> bool:
     """Whether an argument is an array, or a tensor with values."""
     return hasattr(value, "shape") and hasattr(value, "dtype") and not is_symbolic(value)
+
+
+def is_variable(value: Any) -> bool:
+    """Whether an argument is a variable, whose values may change."""
+    # TensorFlow's and Keras 3's own; no other array or tensor can be assigned to.
+    return is_array(value) and hasattr(value, "assign")
 
 
 def consumers(call: Call) -> list[Call]:

@@ -12,11 +12,17 @@ BATCH = 2
 
 
 def random_inputs(model: Any, batch: int = BATCH, seed: int = 0) -> Any:
-    """Normal noise for every input of `model`, in its structure; ones and zeros for integers."""
+    """Normal noise for every input of `model`, in its structure; ones and zeros for integers.
+
+    Args:
+        model: a Sequential or Functional model of either Keras.
+        batch: how many samples, where an input does not fix it.
+        seed: of the random numbers.
+    """
     rng = np.random.default_rng(seed)
 
     def sample(tensor):
-        shape = [batch, *(size or UNKNOWN_SIZE for size in tensor.shape[1:])]
+        shape = [tensor.shape[0] or batch, *(size or UNKNOWN_SIZE for size in tensor.shape[1:])]
         dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
         if "float" in dtype:
             return rng.standard_normal(shape).astype("float32")

@@ -32,14 +32,15 @@ class Penalties:
         self._detach: list[Callable[[], None]] = []
         self._strengths: list[tuple[Penalty, float]] = []
         parts = penalized(groups)
-        filters = sum(len(part.ids) for part in parts)
-        for part in parts:
-            own = flavors.argument(part.layer, "kernel_regularizer")
+        counts = [len(np.unique(part.ids)) for part in parts]
+        # All of them first, for what is attached becomes a regularizer too.
+        given = [flavors.regularizer(part.layer, part.variable) for part in parts]
+        for part, count, own in zip(parts, counts, given, strict=True):
             if isinstance(own, Penalty):
                 self._strengths.append((own, _strength(own)))
                 continue
             # With the layer's own 1/√n this is λ/√F for a filter of whichever layer.
-            strength = l1 * math.sqrt(len(part.ids) / filters)
+            strength = l1 * math.sqrt(count / sum(counts))
             penalty = FilterL1(strength)
             layer, variable = _penalized_variable(groups, part)
             self._detach.append(flavors.attach_penalty(layer, variable, penalty))

@@ -1,6 +1,7 @@
 """Which part of every variable, config and argument stays when the masked filters go."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,32 +30,41 @@ class Cuts:
             kept = ~pruned_ids(groups, ids, mask).reshape(len(ids), -1).all(axis=1)
             count = np.count_nonzero(kept)
             self._widths.setdefault(id(layer), []).append((path, count))
-        self._edits = {id(edit.call.outputs[0]): edit.edit for edit in groups.trace.edits}
-        self._settings = {id(layer): change for layer, change in groups.trace.settings}
+        self._changed_calls: dict[int, Callable] = {}
+        self._changed_operators: dict[int, Callable] = {}
+        for call, ids, change in groups.trace.rewrites:
+            if pruned_ids(groups, ids, mask).any():
+                self._changed_calls[id(call.outputs[0])] = change
+                self._changed_operators[id(call.layer)] = change
         self._stay = lambda ids: ~pruned_ids(groups, ids, mask)
         self._bias_shifts = _bias_shifts(groups, mask)
         self._scales = _scales(groups, mask)
 
     def config(self, layer: Any) -> dict:
         """The config of `layer` with its new widths, and without anything of this package."""
-        config = layer.get_config()
+        config = flavors.config(layer)
         config.update(_own_objects_replaced(layer, config))
         for (key, *rest), count in self._widths.get(id(layer), []):
             config[key] = _replaced(config[key], rest, count)
-        if change := self._settings.get(id(layer)):
+        if change := self._changed_operators.get(id(layer)):
             config.update({key: x for key, x in change(self._stay).items() if key in config})
         return config
 
     def arguments(self, call: flavors.Call) -> tuple[tuple, dict]:
         """The arguments of a call of the graph, with bounds and sizes as the shrunk one has."""
-        edit = self._edits.get(id(call.outputs[0]))
-        return edit(call, self._stay) if edit else (call.args, call.kwargs)
+        if change := self._changed_calls.get(id(call.outputs[0])):
+            return flavors.with_arguments(call, change(self._stay))
+        return call.args, call.kwargs
 
     def value(self, variable: Any) -> np.ndarray:
-        """What stays of a variable, with folded constants added to biases, in float64."""
-        value = flavors.to_numpy(variable).astype("float64")
-        value = value + self._bias_shifts.get(id(variable), 0)
-        return self.part(variable, value * self._scales.get(id(variable), 1))
+        """What stays of a variable; with folded constants added, or rescaled, in float64."""
+        value = flavors.to_numpy(variable)
+        shift, scale = self._bias_shifts.get(id(variable)), self._scales.get(id(variable))
+        if shift is not None:
+            value = value.astype("float64") + shift
+        if scale is not None:
+            value = value.astype("float64") * scale
+        return self.part(variable, value)
 
     def part(self, variable: Any, value: np.ndarray) -> np.ndarray:
         """What stays of any array shaped like `variable`, such as its momentum."""
@@ -91,7 +101,8 @@ def _bias_shifts(groups: ChannelGroups, mask: np.ndarray) -> dict[int, np.ndarra
             kernel = flavors.to_numpy(fold.kernel).astype("float64")
             axes = list(range(kernel.ndim))
             summed = np.einsum(kernel, axes, emitted, [fold.axis], list(fold.output_axes))
-            shifts[id(fold.bias)] = summed.reshape(fold.bias.shape)
+            shift = shifts[id(fold.bias)] = np.zeros(fold.bias.shape)
+            shift[fold.place] = summed.reshape(shift[fold.place].shape)
     return shifts
 
 

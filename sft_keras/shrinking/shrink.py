@@ -63,7 +63,7 @@ def _without(groups: ChannelGroups, mask: np.ndarray, model: Any) -> Any:
     """The shrunk model, from one whose masked filters are zero."""
     cuts = Cuts(groups, mask)
     small = clone(groups.model, cuts.config, cuts.arguments)
-    assign(small, map(cuts.value, flavors.weights(groups.model)))
+    assign(small, map(cuts.value, flavors.variables(groups.model)))
     difference = prove_equal(groups, small, mask, cuts)
     compile_like(model, groups.model, small, cuts)
     logging.info(
@@ -80,7 +80,7 @@ def require_finite(model: Any) -> None:
     """
     for layer in model.layers:
         for weights in layer.get_weights():
-            if weights.dtype.kind not in "iub" and not np.isfinite(weights.astype("float64")).all():
+            if weights.dtype.kind not in "iub" and not np.isfinite(weights).all():
                 raise UnsupportedError(
                     f"Layer '{layer.name}' has NaN or infinite weights; "
                     "train the model again with a lower learning rate."

@@ -1,5 +1,8 @@
 """A hypothesis strategy for random functional networks of everything that shrink understands."""
 
+import keras
+import numpy as np
+import tensorflow as tf
 from hypothesis import strategies as st
 
 ACTIVATIONS = st.sampled_from(["relu", "linear", "sigmoid", "tanh", "softplus", "elu", "gelu"])
@@ -50,7 +53,7 @@ class Builder:
         x = self.start()
         rank = len(x.shape) - 1
         y = self.one_of(*steps[rank])(self, x)
-        if y is not None and max(y.shape[1:]) <= LARGEST:
+        if y is not None and len(y.shape) - 1 in steps and max(y.shape[1:]) <= LARGEST:
             self.tensors.append(y)
 
 
@@ -199,6 +202,14 @@ def nested(b, x):
     return model(model(x)) if b.flag() else model(x)
 
 
+def branched(b, x):
+    """A functional model within the model, with a residual inside."""
+    inner = b.k.Input(x.shape[1:])
+    y = b.layer("Dense", x.shape[-1], b.draw(ACTIVATIONS))(b.layer("Dense", b.integer(1, 5))(inner))
+    model = b.k.Model(inner, b.layer("Add")([y, inner]))
+    return model(model(x)) if b.flag() else model(x)
+
+
 def rearrange(b, x):
     """Reshape or Permute."""
     sizes = tuple(x.shape[1:])
@@ -230,9 +241,40 @@ def recurrent(b, x):
     return layer(x)
 
 
+def encoder_decoder(b, x):
+    """A recurrent layer that starts from the state that another one ends with."""
+    kind, units = b.one_of("SimpleRNN", "LSTM", "GRU"), b.integer(1, 4)
+    _, *state = b.layer(kind, units, return_state=True)(x)
+    other = b.partner(x, lambda t: len(t.shape) == 3)
+    return b.layer(kind, units, return_sequences=b.flag())(other, initial_state=state)
+
+
+def stacked_cells(b, x):
+    """A recurrent layer of one or two cells."""
+    kinds = [b.one_of("SimpleRNNCell", "LSTMCell", "GRUCell") for _ in range(b.integer(1, 2))]
+    cells = [b.layer(kind, b.integer(1, 4)) for kind in kinds]
+    return b.layer("RNN", cells if b.flag() else cells[0], return_sequences=b.flag())(x)
+
+
+def conv_lstm(b, x):
+    """A convolutional LSTM: the first axis is time."""
+    rank = len(x.shape) - 3
+    return b.layer(
+        f"ConvLSTM{rank}D",
+        b.integer(1, 3),
+        b.integer(1, 1 if min(x.shape[2:-1]) < 4 else 3),
+        padding=b.one_of("same", "valid"),
+        return_sequences=b.flag(),
+    )(x)
+
+
 def each_step(b, x):
     """One layer for every step of a sequence."""
-    return b.layer("TimeDistributed", b.layer("Dense", b.integer(1, 5), b.draw(ACTIVATIONS)))(x)
+    inner = [b.layer("Dense", b.integer(1, 5), b.draw(ACTIVATIONS)), b.layer("BatchNormalization")]
+    if len(x.shape) > 3:
+        rank = len(x.shape) - 3
+        inner += [b.layer(f"Conv{rank}D", b.integer(1, 4), 2, padding="same"), b.layer("Flatten")]
+    return b.layer("TimeDistributed", b.one_of(*inner))(x)
 
 
 def attention(b, x):
@@ -240,6 +282,15 @@ def attention(b, x):
     other = b.partner(x, lambda t: len(t.shape) == 3)
     layer = b.layer("MultiHeadAttention", b.integer(1, 3), b.integer(1, 4), b.integer(1, 4))
     return layer(x, other)
+
+
+def grouped_attention(b, x):
+    """Attention with fewer heads of keys and values than of queries."""
+    if b.k is not keras:
+        return attention(b, x)
+    heads = b.integer(1, 2)
+    layer = b.layer("GroupQueryAttention", b.integer(1, 3), heads * b.integer(1, 2), heads)
+    return layer(x, x)
 
 
 def einsum(b, x):
@@ -251,14 +302,107 @@ def einsum(b, x):
     return b.layer("EinsumDense", equation, output_shape=shape, bias_axes=bias)(x)
 
 
+def group_norm(b, x):
+    """A normalization of every channel by itself, or of groups."""
+    return b.layer("GroupNormalization", b.one_of(-1, 1))(x)
+
+
+def unary(b, x):
+    """An element-wise operator."""
+    ops = keras.ops if b.k is keras else tf.nn
+    maths = keras.ops if b.k is keras else tf.math
+    names = b.one_of((ops, "relu"), (ops, "relu6"), (maths, "tanh"), (maths, "sigmoid"))
+    return getattr(*b.one_of(names, (maths, "abs"), (maths, "square"), (maths, "exp")))(x / 4.0)
+
+
+def by_constants(b, x):
+    """Arithmetic with one number a channel."""
+    array = np.linspace(-1.0, 2.0, x.shape[-1], dtype="float32")
+    return b.one_of(lambda: x * array, lambda: x + array, lambda: x - array)()
+
+
+def reduce(b, x):
+    """A mean or maximum over positions or channels."""
+    axis = b.integer(1, len(x.shape) - 1)
+    kind = b.one_of("mean", "max", "sum")
+    if b.k is keras:
+        y = getattr(keras.ops, kind)(x, axis=axis, keepdims=True)
+    else:
+        y = getattr(tf, f"reduce_{kind}")(x, axis=axis, keepdims=True)
+    return x * y if b.flag() else y
+
+
+def space_to_depth(b, x):
+    """Blocks of two by two positions become channels, by operators."""
+    _, height, width, channels = x.shape
+    if height % 2 or width % 2 or channels * 4 > LARGEST:
+        return None
+    ops = keras.ops if b.k is keras else tf
+    y = ops.reshape(x, (-1, height // 2, 2, width // 2, 2, channels))
+    y = ops.transpose(y, (0, 1, 3, 2, 4, 5))
+    return ops.reshape(y, (-1, height // 2, width // 2, 4 * channels))
+
+
+def shuffle(b, x):
+    """Channels in another order, as after a grouped convolution."""
+    if x.shape[-1] % 2:
+        return None
+    ops = keras.ops if b.k is keras else tf
+    sizes = x.shape[1:-1]
+    y = ops.reshape(x, (-1, *sizes, 2, x.shape[-1] // 2))
+    axes = (*range(len(sizes) + 1), len(sizes) + 2, len(sizes) + 1)
+    return ops.reshape(ops.transpose(y, axes), (-1, *sizes, x.shape[-1]))
+
+
+def split(b, x):
+    """The parts of a tensor, put together in another order."""
+    if x.shape[-1] < 2:
+        return None
+    at = b.integer(1, x.shape[-1] - 1)
+    if b.k is keras:
+        first, second = keras.ops.split(x, [at], axis=-1)
+        return keras.ops.concatenate([second, first], axis=-1)
+    first, second = tf.split(x, [at, x.shape[-1] - at], axis=-1)
+    return tf.concat([second, first], axis=-1)
+
+
+def shortcut(b, x):
+    """The option-A shortcut: every second position, and channels of zeros."""
+    steps = (slice(None), *(slice(None, None, 2) for _ in x.shape[1:-1]))
+    pads = [(0, 0)] * (len(x.shape) - 1) + [(b.integer(0, 1), b.integer(0, 2))]
+    return (keras.ops if b.k is keras else tf).pad(x[steps], pads)
+
+
+def pool_3d(b, x):
+    """Layers that work on positions of volumes."""
+    layers = [
+        b.layer("ZeroPadding3D", 1),
+        b.layer("Dropout", 0.5),
+        b.layer("SpatialDropout3D", 0.5),
+    ]
+    if min(x.shape[1:4]) > 2:
+        layers += [b.layer("MaxPooling3D", 2), b.layer("AveragePooling3D", 2, padding="same")]
+    return b.one_of(*layers)(x)
+
+
+def volume_conv(b, x):
+    """A convolution over volumes."""
+    size = b.integer(1, 1 if min(x.shape[1:-1]) < 3 else 2)
+    return b.layer("Conv3D", b.integer(1, 4), size, activation=b.draw(ACTIVATIONS))(x)
+
+
 EVERYWHERE = (dense, batch_norm, activation, merge, scale, concatenate, cut_out, nested, rearrange)
+EVERYWHERE += (branched, group_norm, unary, by_constants, reduce, shuffle, split, shortcut)
 IMAGES = (conv, conv, conv, grouped_conv, depthwise_conv, separable_conv, transposed_conv, pool_2d)
-IMAGES += (gate, spatial_gate, to_vector)
+IMAGES += (conv, depthwise_conv, gate, spatial_gate, to_vector, space_to_depth, conv_lstm)
+IMAGES += (each_step,)
 SEQUENCES = (conv, conv, depthwise_conv, separable_conv, transposed_conv, pool_1d, layer_norm)
-SEQUENCES += (recurrent, recurrent, each_step, attention, attention, einsum, to_vector)
-STEPS = {1: (dense, layer_norm, einsum, *EVERYWHERE), 2: EVERYWHERE + SEQUENCES}
-STEPS[3] = EVERYWHERE + IMAGES
-INPUTS = {1: (7,), 2: (6, 3), 3: (6, 7, 2)}
+SEQUENCES += (recurrent, recurrent, encoder_decoder, stacked_cells, each_step, to_vector)
+SEQUENCES += (attention, attention, grouped_attention, einsum)
+VIDEOS = (conv_lstm, conv_lstm, each_step, volume_conv, pool_3d, to_vector)
+STEPS = {1: (dense, dense, layer_norm, einsum, *EVERYWHERE), 2: EVERYWHERE + SEQUENCES}
+STEPS |= {3: EVERYWHERE + IMAGES, 4: EVERYWHERE + VIDEOS}
+INPUTS = {1: (7,), 2: (6, 3), 3: (6, 7, 2), 4: (3, 4, 5, 2)}
 
 
 @st.composite
@@ -267,18 +411,33 @@ def networks(draw, k, rank):
 
     Args:
         k: `keras` or `tf_keras`.
-        rank: rank of its input: 1 for vectors, 2 for sequences, 3 for images.
+        rank: rank of its inputs: 1 for vectors, 2 for sequences, 3 for images, 4 for videos; 0 for
+            sequences of tokens.
     """
     k.backend.clear_session()
     b = Builder(draw, k)
-    inputs = [k.Input(INPUTS[rank]) for _ in range(draw(st.integers(1, 2)))]
-    b.tensors += inputs
-    for _ in range(draw(st.integers(3, 40))):
+    inputs = [_input(b, rank, i) for i in range(b.integer(1, 2))]
+    for _ in range(b.integer(3, 40)):
         b.grow(STEPS)
     ends = [_head(b, b.tensors[-1])]
-    if draw(st.booleans()):
+    if b.flag():
         ends.append(_head(b, b.tensors[len(b.tensors) // 2]))
+    if b.flag():
+        inputs = {f"in_{i}": x for i, x in enumerate(inputs)}
+        ends = {f"out_{i}": x for i, x in enumerate(ends)}
     return k.Model(inputs, ends)
+
+
+def _input(b, rank, number):
+    """A new input; the tensors that steps start from get it, or its embedding."""
+    if rank:
+        x = b.k.Input(INPUTS[rank], name=f"in_{number}")
+        b.tensors.append(x)
+        return x
+    x = b.k.Input((6,), dtype="int32", name=f"in_{number}")
+    masks = b.k is keras and b.flag()  # tf_keras cannot concatenate masked tensors of two shapes
+    b.tensors.append(b.layer("Embedding", 3, b.integer(1, 5), mask_zero=masks)(x))
+    return x
 
 
 def _head(b, x):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from random_networks import networks
 
 COUNT = int(os.environ.get("SFT_RANDOM_NETWORKS", "150"))
-KINDS = [(k, rank) for k in (keras, tf_keras) for rank in (1, 2, 3)]
+KINDS = [(k, rank) for k in (keras, tf_keras) for rank in range(5)]
 
 
 @pytest.mark.parametrize(("k", "rank"), KINDS, ids=lambda x: getattr(x, "__name__", x))

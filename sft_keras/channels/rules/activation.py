@@ -11,12 +11,17 @@ from sft_keras.channels.registry import builtin_rule
 from sft_keras.channels.tensor import Channels
 from sft_keras.channels.trace import Trace
 
-ELEMENTWISE = frozenset(
+KEEP_ZERO = frozenset(
     (
         *("linear", "relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "swish"),
-        *("tanh", "sigmoid", "hard_tanh", "hard_sigmoid", "hard_silu", "hard_swish", "mish"),
-        *("softplus", "softsign", "log_sigmoid", "exponential", "squareplus", "threshold"),
-        *("sparse_plus", "sparse_sigmoid", "hard_shrink", "soft_shrink", "tanh_shrink"),
+        *("tanh", "hard_tanh", "hard_silu", "hard_swish", "mish", "softsign"),
+        *("hard_shrink", "soft_shrink", "tanh_shrink"),
+    )
+)
+ELEMENTWISE = KEEP_ZERO | frozenset(
+    (
+        *("sigmoid", "hard_sigmoid", "log_sigmoid", "sparse_sigmoid"),
+        *("softplus", "squareplus", "sparse_plus", "exponential", "threshold"),
     )
 )
 LIBRARIES = ("keras", "tf_keras", "tensorflow", "jax", "torch")
@@ -24,17 +29,21 @@ LIBRARIES = ("keras", "tf_keras", "tensorflow", "jax", "torch")
 
 def activated(walk: Trace, layer: Any, x: Channels) -> Channels:
     """`x` after the `activation` argument of `layer`."""
-    function = getattr(layer, "activation", None)
+    return applied(walk, layer, getattr(layer, "activation", None), x)
+
+
+def applied(walk: Trace, layer: Any, function: Any, x: Channels) -> Channels:
+    """`x` after one of the activation functions of `layer`."""
     if function is None:
         return x
     if type(function) in _rectifiers(layer):
-        return mapped(layer, x, function.call)
+        return _rectified(layer, function, x)
     name = getattr(function, "__name__", type(function).__name__)
     known = getattr(function, "__module__", "").partition(".")[0] in LIBRARIES
     if not known or name not in ELEMENTWISE:
         walk.freeze(x.ids, f"passes '{layer.name}', whose activation '{name}' is not element-wise")
         return x
-    return mapped(layer, x, function, keeps_zero=name in ("linear", "relu", "relu6"))
+    return mapped(layer, x, function, keeps_zero=name in KEEP_ZERO)
 
 
 def mapped(layer: Any, x: Channels, function: Callable, keeps_zero: bool = False) -> Channels:
@@ -54,11 +63,16 @@ def activation(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     return activated(walk, call.layer, x)
 
 
-@builtin_rule("ReLU", "LeakyReLU", "ELU")
+@builtin_rule("ReLU", "LeakyReLU", "ELU", "ThresholdedReLU")
 def rectifier(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     """The rectifier layers; with a threshold f(0) may differ from 0."""
-    # Not the layer itself, which casts to its own dtype.
-    return mapped(call.layer, x, call.layer.call)
+    return _rectified(call.layer, call.layer, x)
+
+
+def _rectified(layer: Any, rectifier: Any, x: Channels) -> Channels:
+    keeps_zero = not getattr(rectifier, "threshold", 0)
+    # Not the rectifier itself, which casts to its own dtype.
+    return mapped(layer, x, rectifier.call, keeps_zero)
 
 
 def _rectifiers(layer: Any) -> Any:

@@ -7,7 +7,7 @@ from sft_keras.channels.registry import builtin_rule
 from sft_keras.channels.rules.activation import mapped
 from sft_keras.channels.rules.conv import channel_axis
 from sft_keras.channels.tensor import Channels, along
-from sft_keras.channels.trace import Trace
+from sft_keras.channels.trace import Trace, freeze_all
 
 
 @builtin_rule(
@@ -28,6 +28,7 @@ def identity(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
 
 @builtin_rule(
     *(f"{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)),
+    *(f"Adaptive{kind}Pooling{rank}D" for kind in ("Max", "Average") for rank in (1, 2, 3)),
     *(f"GlobalMaxPooling{rank}D" for rank in (1, 2, 3)),
     *(f"GlobalAveragePooling{rank}D" for rank in (1, 2, 3)),
     *(f"UpSampling{rank}D" for rank in (2, 3)),
@@ -35,18 +36,47 @@ def identity(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
 )
 def positions(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     """Pooling, upsampling and cropping: a constant channel stays the same constant."""
-    axis = channel_axis(call.layer)
+    return on_positions(walk, call, x, channel_axis(call.layer))
+
+
+def on_positions(walk: Trace, call: flavors.Call, x: Channels, axis: int) -> Channels:
+    """The output of a call that keeps the channel axis, or leaves nothing else, and constants."""
     ids, dead = walk.vector(x, axis, call.layer)
     shape = tuple(call.outputs[0].shape[1:])
-    axis = axis if len(shape) > 1 else 0
-    return along(axis, ids, shape, dead, x.origin)
+    return along(axis if len(shape) > 1 else 0, ids, shape, dead, x.origin)
 
 
 @builtin_rule("UpSampling1D", "Cropping1D")
 def positions_1d(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
     """The one-dimensional ones know no data format."""
-    ids, dead = walk.vector(x, -1, call.layer)
-    return along(-1, ids, tuple(call.outputs[0].shape[1:]), dead, x.origin)
+    return on_positions(walk, call, x, -1)
+
+
+@builtin_rule("Resizing", "CenterCrop")
+def resizing(walk: Trace, call: flavors.Call, x: Channels) -> Channels:
+    """Resizing and cropping of images."""
+    config = call.layer.get_config()
+    border = config["fill_value"] if config.get("pad_to_aspect_ratio") else None
+    axis = channel_axis(call.layer) if hasattr(call.layer, "data_format") else -1
+    return resized(walk, call, x, axis, border)
+
+
+def resized(walk: Trace, call: flavors.Call, x: Channels, axis: int, border: float | None):
+    """Images of another size, perhaps with a border, that a constant other than its differs from.
+
+    Args:
+        walk: takes the notes.
+        call: the call.
+        x: the channels of the images.
+        axis: the channel axis.
+        border: the border's value, None without one.
+    """
+    if len(x.shape) != 3:
+        return freeze_all(walk, call, [x], f"enters '{call.layer.name}', which mixes samples")[0]
+    if border is not None:
+        reason = f"emits a constant when pruned, to which '{call.layer.name}' adds a border"
+        walk.freeze(x.ids[x.dead != border], reason)
+    return on_positions(walk, call, x, axis)
 
 
 @builtin_rule("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D")
