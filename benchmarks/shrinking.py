@@ -6,7 +6,8 @@
 Five models of keras.applications, with random weights and half of each layer's filters masked, are
 shrunk and cloned in turn, each going first every other time; then networks of growing depth. Where
 `--torch_python` names a Python with what `torch_pruning_speed.py` needs, that prunes the same
-architectures in a process beside this one, once in every turn. Everything runs on one thread.
+architectures in a process beside this one, once in every turn. Everything runs on one thread and
+is measured in seconds of the processor, which other processes on the machine change little.
 """
 
 import gc
@@ -112,16 +113,16 @@ def masked(model: Any) -> Any:
 def clone_seconds(model: Any) -> dict[str, float]:
     """What `clone_model` with `set_weights` takes."""
     gc.collect()
-    begin = time.perf_counter()
+    begin = time.process_time()
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
-    return {"clone": time.perf_counter() - begin}
+    return {"clone": time.process_time() - begin}
 
 
 def shrink_seconds(model: Any) -> dict[str, float]:
     """What the stages of `shrink` take."""
     gc.collect()
-    with stages.timed() as seconds:
+    with stages.timed(time.process_time) as seconds:
         shrink(model)
     return seconds
 
@@ -180,7 +181,7 @@ def measure_models(torch: TorchPruning | None) -> dict[str, list[dict]]:
         rows.append(
             [name, len(model.layers), *times, spread(map(ratio, found[name])), f"{first:.2f}"]
         )
-    print("Seconds; 'of it' is a part of the column before.\n")
+    print("Processor seconds; 'of it' is a part of the column before.\n")
     head = ["model", "layers", "clone", "analysis", "rebuild", "of it layers"]
     print_table([*head, "proof", "of it forward", "(analysis + rebuild) / clone", "first"], rows)
     return found
@@ -205,7 +206,7 @@ def compare(found: dict[str, list[dict]]) -> None:
             cells += [f"{median(map(mine, seconds)):.3f}", f"{median(map(other, seconds)):.3f}"]
             cells.append(spread(other(t) / mine(t) for t in seconds))
         rows.append([name, *cells])
-    print("Seconds of sft_keras and of Torch-Pruning, and how often the one goes into the other.\n")
+    print("Processor seconds of sft_keras and Torch-Pruning, and the second over the first.\n")
     groups = ("analysis", "and cutting", "and a new model")
     print_table(["model", *(c for g in groups for c in (g, "Torch-Pruning", "times"))], rows)
 
@@ -221,7 +222,7 @@ def measure_growth() -> None:
             count = len(model.layers)
             each = [f"{1000 * median(t[c] for t in found) / count:.2f}" for c in COLUMNS]
             rows.append([build.__name__, count, *each, spread(map(ratio, found)), f"{first:.2f}"])
-    print("Milliseconds a layer.\n")
+    print("Processor milliseconds a layer.\n")
     head = ["network", "layers", "clone", "analysis", "rebuild", "of it layers"]
     print_table([*head, "proof", "of it forward", "(analysis + rebuild) / clone", "first"], rows)
 

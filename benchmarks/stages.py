@@ -17,8 +17,11 @@ STAGES = [
 
 
 @contextlib.contextmanager
-def timed() -> Iterator[dict[str, float]]:
+def timed(clock: Callable[[], float] = time.perf_counter) -> Iterator[dict[str, float]]:
     """Notes the seconds of `shrink`'s analysis and proof, and of the rest, the rebuild.
+
+    Args:
+        clock: gives seconds, those of the wall or of the processor.
 
     Yields:
         A dictionary that is filled when the block ends: `analysis`, `rebuild` and `proof`; of the
@@ -27,20 +30,20 @@ def timed() -> Iterator[dict[str, float]]:
     seconds = dict.fromkeys((stage for _, _, stage in STAGES), 0.0)
     with contextlib.ExitStack() as stack:
         for module, name, stage in STAGES:
-            function = _timed(getattr(module, name), seconds, stage)
+            function = _timed(getattr(module, name), clock, seconds, stage)
             stack.enter_context(mock.patch.object(module, name, function))
-        begin = time.perf_counter()
+        begin = clock()
         yield seconds
-        total = time.perf_counter() - begin
+        total = clock() - begin
         seconds["rebuild"] = total - seconds["analysis"] - seconds["proof"]
 
 
-def _timed(function: Callable, seconds: dict[str, float], stage: str) -> Callable:
+def _timed(function: Callable, clock: Callable, seconds: dict, stage: str) -> Callable:
     def timed_function(*args, **kwargs):
-        begin = time.perf_counter()
+        begin = clock()
         try:
             return function(*args, **kwargs)
         finally:
-            seconds[stage] += time.perf_counter() - begin
+            seconds[stage] += clock() - begin
 
     return timed_function

@@ -5,7 +5,7 @@
 Needs torch, torchvision, torch-pruning and timm, and none of TensorFlow, Keras and sft_keras. For
 each name read from standard input it builds the network anew, with random weights and 10 classes,
 for images of the size given, prunes half of each layer's filters by their L1 norms with all
-defaults, runs the result once, and prints the seconds and parameter counts as a line of JSON:
+defaults, runs the result once, and prints processor seconds and parameter counts as JSON:
 
     copy     copy.deepcopy of the network, for pruning changes it in place
     graph    DependencyGraph().build_dependency, which runs the network forward once
@@ -71,11 +71,11 @@ class TimedImportance(torch_pruning.importance.MagnitudeImportance):
 
     def __call__(self, *args, **kwargs):
         """The scores of one group."""
-        begin = time.perf_counter()
+        begin = time.process_time()
         try:
             return super().__call__(*args, **kwargs)
         finally:
-            self.seconds += time.perf_counter() - begin
+            self.seconds += time.process_time() - begin
 
 
 def measure(name: str, size: int) -> dict[str, float]:
@@ -107,9 +107,9 @@ def measure(name: str, size: int) -> dict[str, float]:
 @contextlib.contextmanager
 def noted(seconds: dict[str, float], name: str):
     """Notes the seconds that the block takes."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     yield
-    seconds[name] = time.perf_counter() - begin
+    seconds[name] = time.process_time() - begin
 
 
 def classifier(model: nn.Module) -> nn.Module:

@@ -11,14 +11,9 @@ from keras import tree
 from sft_keras import flavors
 
 
-def config(layer: Any) -> dict:
-    """The config of a layer or operator."""
-    return flavors.config(layer)
-
-
 def clone(
     layer: Any,
-    config_of: Callable[[Any], dict] = config,
+    config_of: Callable[[Any], dict] = flavors.config,
     arguments: Callable[[flavors.Call], tuple[tuple, dict]] | None = None,
 ) -> Any:
     """A new layer of the class of `layer`, with fresh variables.
@@ -93,7 +88,7 @@ def in_precision(dtype: str, model: Any, values: list[np.ndarray] | None = None)
     """
     copy = clone(
         model,
-        lambda layer: _with_dtype(config(layer), dtype),
+        lambda layer: _with_dtype(flavors.config(layer), dtype),
         lambda call: flavors.arguments_in(dtype, call),
     )
     if values is None:

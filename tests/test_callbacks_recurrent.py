@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import sft_keras
-from sft_keras import SoftFilterPrune, flavors, shrink
+from sft_keras import SoftFilterPrune, criteria, flavors, shrink
 from sft_keras.channels.mask import owned, pruned_positions, read_mask
 from sft_keras.regularizers import FilterL1
 from sft_keras.schedules import Phases
@@ -63,6 +63,16 @@ def test_recurrent_networks_are_pruned_and_shrunk(flavor, layers):
     assert small.predict(x, verbose=0) == pytest.approx(model.predict(x, verbose=0), abs=1e-5)
     for name, value in small.evaluate(*val, verbose=0, return_dict=True).items():
         assert history[f"val_{name}"][-1] == pytest.approx(value, rel=1e-4)
+
+
+def test_a_unit_is_ranked_by_the_weights_of_all_its_gates(flavor):
+    model = _compiled(flavor, _lstm(flavor))
+    groups = sft_keras.channel_groups(model)
+    kernels = model.get_layer("units").get_weights()[:2]
+    of_kernels = [np.abs(w).reshape(len(w), 4, U).mean(axis=(0, 1)) for w in kernels]
+    expected = sum(scores / scores.mean() for scores in of_kernels)
+    scores = criteria.scores(groups, criteria.l1, np.random.default_rng(0))
+    assert scores[dict(groups.producers)["units"]] == pytest.approx(expected, rel=1e-5)
 
 
 def test_validation_sees_what_the_shrunk_model_gives_in_every_epoch(flavor):

@@ -1,7 +1,10 @@
 """Each function of `flavors`, on both Kerases: fails when a private attribute of either changes."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras
 
 from sft_keras import flavors
 from sft_keras.errors import UnsupportedError
@@ -290,3 +293,97 @@ def test_regularizer_of_a_variable_inside_a_layer(flavor):
 def test_random_inputs_keep_a_fixed_batch_size(flavor):
     x = flavor.Input(batch_shape=(3, 4))
     assert flavors.random_inputs(flavor.Model(x, flavor.layers.Dense(2)(x)), batch=5).shape[0] == 3
+
+
+def _of_operators(k):
+    """Slice, split and shift of one tensor: arguments in the call, in the config, by position."""
+    x = k.Input((4, 6), name="x")
+    if k.__name__ == "keras":
+        ops = k.ops
+        parts = ops.split(x[:, 1:, ..., ::2], (1,), axis=-1)
+        shape = ops.reshape(parts[1], (-1, 6))
+    else:
+        parts = tf.split(x[:, 1:, ..., ::2], [1, 2], axis=-1)
+        shape = tf.reshape(parts[1], (-1, 6))
+    return k.Model(x, [3.0 - parts[0], shape])
+
+
+def _by_operator(model):
+    calls = [call for call in flavors.calls(model) if flavors.is_operator(call.layer)]
+    return {flavors.operator_name(call.layer): call for call in calls}
+
+
+def test_operators_of_both_have_the_same_names_and_arguments(flavor):
+    calls = _by_operator(_of_operators(flavor))
+    assert set(calls) == {"getitem", "split", "reshape", "subtract"}
+    key = (slice(None), slice(1, None), Ellipsis, slice(None, None, 2))
+    assert flavors.arguments(calls["getitem"])["key"] == key
+    given = flavors.arguments(calls["split"])
+    assert given["axis"] == -1
+    # Where to split in Keras 3, sizes in TensorFlow.
+    is_tf_keras = flavor.__name__ == "tf_keras"
+    assert list(given["indices_or_sections"]) == ([1, 2] if is_tf_keras else [1])
+    assert flavors.arguments(calls["reshape"])["shape" if is_tf_keras else "newshape"] == (-1, 6)
+
+
+def test_defaults_are_among_the_arguments():
+    x = tf_keras.Input((4, 6))
+    call = _by_operator(tf_keras.Model(x, tf.nn.softmax(x)))["softmax"]
+    assert flavors.arguments(call)["axis"] is None
+
+
+def test_changed_arguments_go_where_the_call_takes_them(flavor):
+    calls = _by_operator(_of_operators(flavor))
+    key = (slice(None), slice(2, 3))
+    args, kwargs = flavors.with_arguments(calls["getitem"], {"key": key})
+    assert args[0] is calls["getitem"].args[0]
+    assert calls["getitem"].layer.call(np.ones((2, 4, 6)), *args[1:], **kwargs).shape == (2, 1, 6)
+    args, kwargs = flavors.with_arguments(
+        calls["split"], {"indices_or_sections": [2, 1], "axis": 1}
+    )
+    if flavor.__name__ == "tf_keras":
+        assert (args[1], kwargs["axis"]) == ([2, 1], 1)
+    else:  # they are in the config, not in the call
+        assert len(args) == 1
+        assert flavors.config(calls["split"].layer)["axis"] == -1
+
+
+def test_operators_run_on_other_values(flavor):
+    calls = _by_operator(_of_operators(flavor))
+    (made,) = flavors.run(calls["subtract"], [np.array([[1.0, 0.1]])])
+    assert made.dtype == np.float64
+    np.testing.assert_array_equal(made, [[2.0, 2.9]])
+    parts = flavors.run(calls["split"], [np.arange(12, dtype="int32").reshape(2, 2, 3)])
+    assert [part.shape for part in parts] == [(2, 2, 1), (2, 2, 2)]
+    with pytest.raises(UnsupportedError, match="cannot be run"):
+        flavors.run(calls["reshape"], [np.zeros((1, 5))])
+
+
+def test_operators_know_their_consumers(flavor):
+    calls = _by_operator(_of_operators(flavor))
+    names = [flavors.operator_name(call.layer) for call in flavors.consumers(calls["split"])]
+    assert sorted(names) == ["reshape", "subtract"]
+
+
+def test_arrays_variables_and_tensors_of_the_graph_are_told_apart(flavor):
+    model = _sequential(flavor)
+    symbolic, variable = flavors.inputs(model)[0], model.layers[-1].kernel
+    tensor = flavors.to_tensor(np.zeros(2), model)
+    assert [flavors.is_array(x) for x in (symbolic, variable, tensor, 1.0)] == [0, 1, 1, 0]
+    assert [flavors.is_variable(x) for x in (symbolic, variable, tensor, 1.0)] == [0, 1, 0, 0]
+
+
+def test_arguments_in_another_precision(flavor):
+    x = flavor.Input((2,))
+    model = flavor.Model(x, x * np.ones(2, "float32"))
+    (call,) = _by_operator(model).values()
+    args, kwargs = flavors.arguments_in("float64", call)
+    (array,) = [x for x in [*args, *kwargs.values()] if flavors.is_array(x)]
+    assert array.dtype == np.float64
+
+
+def test_config_of_an_operation_that_cannot_be_saved():
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.ops.reshape(x, (-1, np.int64(2), 2)))
+    operator = flavors.producer(flavors.outputs(model)[0])
+    assert flavors.config(operator)["newshape"] == (-1, 2, 2)

@@ -44,7 +44,7 @@ from sft_keras.flavors.operators import (
     with_arguments,
 )
 from sft_keras.flavors.recurrent import (
-    Sequence,
+    SequenceArguments,
     directions_may_differ,
     may_skip_steps,
     output_shape,
@@ -59,7 +59,7 @@ from sft_keras.flavors.wrapping import assemble, parts
 __all__ = [
     "Call",
     "Projections",
-    "Sequence",
+    "SequenceArguments",
     "argument",
     "arguments",
     "arguments_in",

@@ -10,7 +10,7 @@ from sft_keras.flavors.kinds import is_symbolic, is_tf_keras
 from sft_keras.flavors.wrapping import parts
 
 
-class Sequence(NamedTuple):
+class SequenceArguments(NamedTuple):
     """The arguments of a recurrent layer's call: tensors of the graph, or arrays."""
 
     sequence: Any
@@ -18,7 +18,7 @@ class Sequence(NamedTuple):
     others: list
 
 
-def sequence_arguments(call: Call) -> Sequence:
+def sequence_arguments(call: Call) -> SequenceArguments:
     """What a recurrent layer, or a Bidirectional, is called on.
 
     Args:
@@ -34,7 +34,7 @@ def sequence_arguments(call: Call) -> Sequence:
     sequence, *behind = first if isinstance(first, list | tuple) else [first]
     states = tree.flatten([behind, given.pop("initial_state", None)])
     others = [x for x in tree.flatten(given) if is_symbolic(x)]
-    return Sequence(sequence, [x for x in states if x is not None], others)
+    return SequenceArguments(sequence, [x for x in states if x is not None], others)
 
 
 def states(layer: Any) -> list:

@@ -76,10 +76,6 @@ FROZEN = {
         lambda x: [x.Rescaling([1.0] * 6, name="r"), x.Conv2D(2, 1)],
         "enters 'r' (Rescaling), which has a scale per channel",
     ),
-    "lstm": (
-        lambda x: [x.Reshape((64, 6)), x.LSTM(2, name="memory")],
-        "enters 'memory' (LSTM), which has no channel rule",
-    ),
     "padded_constant": (
         lambda x: [
             x.ReLU(),

@@ -30,11 +30,6 @@ def _both(k, layer, *args, **kwargs):
     return k.layers.Bidirectional(layer, *args, **kwargs)
 
 
-def _pairs(k, units):
-    """Classes of a pair of directions with untied outputs, whose numbers Keras 3 needs alike."""
-    return 2 * units if k.__name__ == "tf_keras" else units
-
-
 def each_dense(k):
     return _model(k, _each(k, k.layers.Dense(U, "relu")), _each(k, k.layers.Dense(3))), U + 3
 
@@ -133,7 +128,7 @@ def dense_used_for_steps_and_alone(k):
 
 def both_side_by_side(k):
     layer = _both(k, k.layers.LSTM(U, return_sequences=True))
-    return _model(k, layer, _both(k, k.layers.GRU(3))), _pairs(k, U) + _pairs(k, 3)
+    return _model(k, layer, _both(k, k.layers.GRU(3))), U + 3
 
 
 def both_added(k):
@@ -152,22 +147,22 @@ def both_apart(k):
     x = k.Input((T, E))
     a, b = _both(k, k.layers.LSTM(U, return_sequences=True), None)(x)
     y = k.layers.Concatenate()([k.layers.GRU(3)(a), k.layers.GRU(3)(b)])
-    return k.Model(x, _end(k, y)), _pairs(k, U) + 6
+    return k.Model(x, _end(k, y)), U + 6
 
 
 def both_with_a_layer_of_its_own(k):
     back = k.layers.GRU(U, go_backwards=True, use_bias=False, reset_after=False, name="back")
-    return _model(k, _both(k, k.layers.LSTM(U), backward_layer=back)), _pairs(k, U)
+    return _model(k, _both(k, k.layers.LSTM(U), backward_layer=back)), U
 
 
 def both_with_the_first_backwards(k):
     back = k.layers.LSTM(U, go_backwards=True)
-    return _model(k, _both(k, back, backward_layer=k.layers.LSTM(U))), _pairs(k, U)
+    return _model(k, _both(k, back, backward_layer=k.layers.LSTM(U))), U
 
 
 def both_read_constants(k):
     layers = [k.layers.Dense(4, "sigmoid"), _both(k, k.layers.GRU(U))]
-    return _model(k, *layers), 4 + _pairs(k, U)
+    return _model(k, *layers), 4 + U
 
 
 def both_with_states(k):
@@ -180,26 +175,26 @@ def both_with_states(k):
 def both_from_an_input(k):
     x, h = k.Input((T, E)), k.Input((U,))
     y = _both(k, k.layers.GRU(U))(x, initial_state=[h, k.layers.Dense(U, "relu")(h)])
-    # The forward layer starts from an input, and in Keras 3 holds the backward one.
-    return k.Model([x, h], _end(k, y)), U if k.__name__ == "tf_keras" else 0
+    # The forward layer starts from an input, and holds the backward one.
+    return k.Model([x, h], _end(k, y)), 0
 
 
 def both_masked(k):
     x = k.Input((T,), dtype="int32")
     y = k.layers.Embedding(7, E, mask_zero=True)(x)
     y = _both(k, k.layers.LSTM(U, return_sequences=True))(y)
-    return k.Model(x, _end(k, k.layers.GRU(3)(y))), E + _pairs(k, U) + 3
+    return k.Model(x, _end(k, k.layers.GRU(3)(y))), E + U + 3
 
 
 def both_over_cells(k):
     layer = k.layers.RNN([k.layers.LSTMCell(3), k.layers.GRUCell(U)])
     # Only the last cell's units are an output.
-    return _model(k, _both(k, layer)), 2 * 3 + _pairs(k, U)
+    return _model(k, _both(k, layer)), 2 * 3 + U
 
 
 def both_in_a_nested_model(k):
     inner = k.Sequential([k.Input((T, E)), _both(k, k.layers.GRU(U))])
-    return _model(k, inner), _pairs(k, U)
+    return _model(k, inner), U
 
 
 def both_as_an_output(k):
@@ -209,7 +204,7 @@ def both_as_an_output(k):
 
 def both_stateful(k):
     x = k.Input(batch_shape=(3, T, E))
-    return k.Model(x, _end(k, _both(k, k.layers.LSTM(U, stateful=True))(x))), _pairs(k, U)
+    return k.Model(x, _end(k, _both(k, k.layers.LSTM(U, stateful=True))(x))), U
 
 
 NETWORKS = {
@@ -243,14 +238,12 @@ def test_the_layer_inside_goes_by_the_wrappers_name(flavor):
     assert names == ["one", "two/fc", "logits"]
 
 
-def test_directions_lose_units_of_their_own_where_keras_lets_them(flavor, randomize):
+def test_directions_lose_units_in_pairs(flavor, randomize):
     model = _model(flavor, _both(flavor, flavor.layers.LSTM(U), name="both"))
     randomize(model)
     plan = sft_keras.Plan.of({"both/forward": [0, 3]})
     layer = sft_keras.shrink(model, plan).get_layer("both")
-    alone = flavor.__name__ == "tf_keras"
-    assert layer.forward_layer.units == U - 2
-    assert layer.backward_layer.units == (U if alone else U - 2)
+    assert layer.forward_layer.units == layer.backward_layer.units == U - 2
     assert layer.merge_mode == "concat"
     assert layer.backward_layer.go_backwards
 
@@ -288,3 +281,33 @@ def test_keras_3_shapes_each_direction_by_the_forward_one():
     back = keras.layers.LSTM(2, go_backwards=True)
     y = keras.layers.Bidirectional(keras.layers.LSTM(3), backward_layer=back)(keras.Input((T, E)))
     assert y.shape[-1] == 6
+
+
+def _reason(model, layer):
+    return {n: g.reason for g in sft_keras.channel_groups(model) for n in g.layers}[layer]
+
+
+def test_directions_of_different_widths(flavor, shrink_and_compare):
+    back = flavor.layers.GRU(3, go_backwards=True)
+    layer = _both(flavor, flavor.layers.LSTM(U), backward_layer=back, name="both")
+    model = _model(flavor, flavor.layers.Dense(4, name="before"), layer)
+    groups = sft_keras.channel_groups(model)
+    if flavor.__name__ == "tf_keras":
+        assert groups.prunable.sum() == 4 + U + 3
+        shrink_and_compare(model)
+    else:  # where such a model cannot run
+        assert not groups.prunable.any()
+        assert "enters 'both' (Bidirectional), whose directions differ" in _reason(model, "before")
+
+
+def test_a_direction_without_a_rule_is_named(flavor, shrink_and_compare):
+    class Mine(flavor.layers.GRU):
+        """A subclass, which may compute anything."""
+
+    with flavor.utils.custom_object_scope({"Mine": Mine}):
+        both = _both(flavor, Mine(3, name="mine"))
+    model = _model(flavor, flavor.layers.Dense(4, name="before"), both)
+    reason = "enters 'forward_mine' (Mine), which has no channel rule"
+    assert _reason(model, "before") == reason
+    assert not sft_keras.channel_groups(model).prunable.any()
+    shrink_and_compare(model)

@@ -115,7 +115,8 @@ def shape_of(walk: Trace, call: flavors.Call, x: Channels):
 
 def _reads_size(x: Channels, consumer: flavors.Call) -> bool:
     """Whether a consumer of the shape of `x` reads how many filters it has."""
-    if not flavors.is_operator(consumer.layer):
+    layer = consumer.layer
+    if not flavors.is_operator(layer) or flavors.operator_name(layer) != "getitem":
         return True
-    axis = flavors.arguments(consumer).get("key", (None,))[0]
+    axis = flavors.arguments(consumer)["key"][0]
     return not isinstance(axis, int) or without_batch(axis, x) in x.varying_axes()

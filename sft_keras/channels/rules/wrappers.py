@@ -6,10 +6,10 @@ import keras
 import numpy as np
 
 from sft_keras import flavors
-from sft_keras.channels.registry import builtin_rule
+from sft_keras.channels.registry import builtin_rule, no_rule_reason, rule_for
 from sft_keras.channels.rules.recurrent import by_tensor
 from sft_keras.channels.tensor import Channels, fixed
-from sft_keras.channels.trace import Trace, apply_rule
+from sft_keras.channels.trace import Trace, apply_rule, freeze_all
 
 
 @builtin_rule("TimeDistributed")
@@ -41,18 +41,32 @@ def _tensor(shape: tuple) -> keras.KerasTensor:
 def bidirectional(walk: Trace, call: flavors.Call, *inputs: Channels) -> list[Channels]:
     """Bidirectional: the rule of either layer, and the merge of both outputs."""
     layer, channels = call.layer, by_tensor(walk, call, inputs)
+    if reason := _obstacle(call):
+        return freeze_all(walk, call, inputs, reason)
     pair = [
         apply_rule(walk, inside, [channels[id(x)] for x in inside.inputs])
         for inside in _directions(walk, call)
     ]
-    if not flavors.directions_may_differ(layer):
-        for a, b in zip(*pair, strict=True):
-            reason = f"shares its number in '{layer.name}' with a unit that cannot go"
-            walk.unite(a.ids, b.ids, reason)
+    for a, b in zip(*pair, strict=False):
+        if a.ids.shape == b.ids.shape:  # Keras 3 needs equal widths, and both Kerases equal groups
+            walk.unite(a.ids, b.ids, f"goes with a unit of '{layer.name}' that cannot go")
     (forward, *forward_states), (backward, *backward_states) = pair
     shape = tuple(call.outputs[0].shape[1:])
     merged = _MERGES.get(layer.merge_mode, _tied)(walk, layer, forward, backward, shape)
     return [*merged, *forward_states, *backward_states]
+
+
+def _obstacle(call: flavors.Call) -> str:
+    """Why nothing may be pruned in or before a Bidirectional, or an empty string."""
+    layer, directions = call.layer, (call.layer.forward_layer, call.layer.backward_layer)
+    for inside in directions:
+        if rule_for(inside) is None:
+            return no_rule_reason(inside)
+    shape = flavors.sequence_arguments(call).sequence.shape
+    first, second = (inside.compute_output_shape(shape) for inside in directions)
+    if first != second and not flavors.directions_may_differ(layer):
+        return f"enters '{layer.name}' (Bidirectional), whose directions differ in their units"
+    return ""
 
 
 def _directions(walk: Trace, call: flavors.Call) -> list[flavors.Call]:
