@@ -8,7 +8,14 @@ import keras
 
 def is_tf_keras(thing: Any) -> bool:
     """Whether a model, layer or optimizer belongs to tf_keras, told without importing tf_keras."""
-    return any(base.__module__.partition(".")[0] == "tf_keras" for base in type(thing).__mro__)
+    bases = type(thing).__mro__
+    if _package(bases[0]) in ("keras", "tf_keras"):  # a class of Keras' own tells it at once
+        bases = bases[:1]
+    return any(_package(base) == "tf_keras" for base in bases)
+
+
+def _package(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
 
 
 def library(thing: Any):
