@@ -111,3 +111,14 @@ def test_groups_of_a_shared_depthwise_convolution_stay_where_one_input_cannot_go
     model = flavor.Model(image, layers.Flatten()(layers.Conv2D(2, 1)(x)))
     assert sft_keras.channel_groups(model).prunable.sum() == 0
     shrink_and_compare(model)
+
+
+def test_depthwise_convolution_by_groups_may_be_left_with_one_group(flavor, randomize):
+    layers = flavor.layers
+    image = flavor.Input((6, 6, 3))
+    x = layers.Conv2D(8, 3, groups=4, name="groups")(layers.Conv2D(4, 1, name="before")(image))
+    model = randomize(flavor.Model(image, layers.Flatten()(layers.Conv2D(2, 1)(x))))
+    small = sft_keras.shrink(model, sft_keras.Plan.of({"before": [0, 1, 3]}))
+    assert small.get_layer("groups").groups == 1
+    assert small.get_layer("groups").filters == 2
+    assert "groups" in dict(sft_keras.channel_groups(small).producers)
