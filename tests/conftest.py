@@ -1,5 +1,6 @@
 """Fixtures that all tests share: both Kerases, random weights, random masks."""
 
+import gc
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -13,6 +14,12 @@ import tf_keras
 from sft_keras import flavors
 
 FLAVORS = {"keras": keras, "tf_keras": tf_keras}
+
+
+def pytest_collection_finish():
+    """Keeps `clear_session`, which collects garbage, from walking through the libraries again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=FLAVORS)
