@@ -19,10 +19,12 @@ __version__ = "0.1.0"
 # package's attribute `x`, which would hide a function of that name.
 _PUBLIC = {
     "ChannelGroups": "channels",
+    "Distill": "distillation",
     "LiteModel": "tflite",
     "Plan": "plans",
     "SoftFilterPrune": "callbacks",
     "channel_groups": "channels",
+    "compare_layers": "tflite",
     "compress": "compression",
     "convert": "tflite",
     "cost": "costs",

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from absl import logging
 
-from sft_keras import criteria, schedules
+from sft_keras import criteria, flavors, schedules
 from sft_keras.channels import ChannelGroups
 from sft_keras.errors import ArgumentError
 from sft_keras.pruning.attachments import Masks, Penalties
@@ -24,20 +24,8 @@ from sft_keras.pruning.ratios import (
 from sft_keras.pruning.soft import MaskedView, effective_slices, kernel_slices, soften
 
 
-class _BothKerases(keras.callbacks.Callback):
-    """What `tf_keras.Model.fit` asks a callback, beyond what a Keras 3 callback answers."""
-
-    _supports_tf_logs = False
-
-    def _implements_train_batch_hooks(self) -> bool:
-        return False
-
-    _implements_test_batch_hooks = _implements_train_batch_hooks
-    _implements_predict_batch_hooks = _implements_train_batch_hooks
-
-
 @keras.saving.register_keras_serializable("sft_keras")
-class SoftFilterPrune(_BothKerases):
+class SoftFilterPrune(flavors.Callback):
     """Prunes whole filters while a model trains, softly first and for good at the end.
 
     The first epochs of `fit` are divided into cycles of a prune phase, which minimizes
@@ -52,7 +40,8 @@ class SoftFilterPrune(_BothKerases):
     masked filters at zero, as `sft_keras.shrink` would cut them. After `fit` they are at zero.
 
     `logs` gain `phase` (0 prune, 1 fine-tune, 2 final), `pruning_ratio` and `pruned_filters`.
-    Callbacks that write logs, such as `CSVLogger`, belong behind this one in the list.
+    Callbacks that write logs, such as `CSVLogger`, belong behind this one in the list. In `fit` of
+    a `keras.distillation.Distiller` the student is pruned; `sft_keras.Distill` needs none.
 
     Sources: SFP (He et al., IJCAI 2018), ASFP (He et al., 2019), SRFP (Cai et al., 2020).
 
@@ -142,7 +131,7 @@ class SoftFilterPrune(_BothKerases):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Reads the channel groups and attaches penalties and masks."""
-        self.groups = ChannelGroups(self.model)
+        self.groups = ChannelGroups(flavors.student(self.model))
         self._ratios = group_ratios(self.groups, self.pruning_ratio, self.exclude)
         self._plan = PhasePlan.over(self.params.get("epochs", 1), self.phases)
         literal = self.recipe == "literal"
@@ -156,6 +145,7 @@ class SoftFilterPrune(_BothKerases):
         self.mask = np.zeros(self.groups.count, bool)
         self._penalties = Penalties(self.groups, self.l1)
         self._masks = Masks(self.groups)
+        self._detach_losses = flavors.attach_own_losses(self.model)
         self.model.make_train_function(force=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -236,6 +226,7 @@ class SoftFilterPrune(_BothKerases):
         self._view.forget()
         self._penalties.detach()
         self._masks.detach()
+        self._detach_losses()
         self.phase = None
         self.model.make_train_function(force=True)
         self.model.make_test_function(force=True)

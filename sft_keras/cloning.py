@@ -9,6 +9,7 @@ import numpy as np
 from keras import tree
 
 from sft_keras import flavors
+from sft_keras.training import require_compiled
 
 
 def clone(
@@ -73,6 +74,20 @@ def _custom_objects(layer: Any) -> dict[str, Any]:
     for part in [*tree.flatten(flavors.parts(layer)), *filter(None, [cell])]:
         found |= {type(part).__name__: type(part), **_custom_objects(part)}
     return found
+
+
+def compiled_copy(model: Any) -> Any:
+    """A copy of a compiled model with weights of its own, compiled alike.
+
+    Raises:
+        UnsupportedError: the model is not compiled, or cannot be read.
+    """
+    require_compiled(model)
+    view = flavors.as_graph(model)
+    copy = flavors.rebuild(view, flavors.fresh)
+    copy.set_weights(view.get_weights())
+    copy.compile(**flavors.compile_arguments(model))
+    return copy
 
 
 def in_precision(dtype: str, model: Any, values: list[np.ndarray] | None = None) -> Any:

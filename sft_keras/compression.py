@@ -5,12 +5,13 @@ from typing import Any
 
 from absl import logging
 
-from sft_keras import flavors
 from sft_keras.callbacks import SoftFilterPrune
+from sft_keras.cloning import compiled_copy
+from sft_keras.distillation import Distill
 from sft_keras.quantization import quantize
 from sft_keras.shrinking import shrink
 from sft_keras.tflite import LiteModel, Verification, convert, verify
-from sft_keras.training import fit, require_compiled
+from sft_keras.training import fit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +43,7 @@ def compress(
     epochs: int = 30,
     qat_epochs: int = 5,
     prune: SoftFilterPrune | None = None,
+    distill: bool = False,
     verbose: int | str = "auto",
 ) -> Compression:
     """Prunes, shrinks, quantizes, converts and verifies a trained classifier.
@@ -55,6 +57,7 @@ def compress(
         epochs: epochs of pruning and fine-tuning.
         qat_epochs: epochs of quantization-aware training.
         prune: how to prune; `SoftFilterPrune()` by default.
+        distill: whether `model` teaches in both trainings; see `Distill`.
         verbose: as for `fit`.
 
     Returns:
@@ -70,24 +73,15 @@ def compress(
         >>> result.lite.save("model.tflite")
         >>> print(result.verification)
     """
-    pruned = _copy(model)
+    pruned = compiled_copy(model)
     logging.info("Pruning '%s' for %d epochs.", model.name, epochs)
-    prune = prune or SoftFilterPrune()
-    history = fit(pruned, train, val, epochs, callbacks=[prune], verbose=verbose)
+    callbacks = [prune or SoftFilterPrune(), *([Distill(model)] if distill else [])]
+    history = fit(pruned, train, val, epochs, callbacks=callbacks, verbose=verbose)
     shrunk = shrink(pruned)
-    quantized = quantize(shrunk)
+    quantized = quantize(shrunk, teacher=model if distill else None)
     logging.info("Quantization-aware training for %d epochs.", qat_epochs)
     fit(quantized, train, val, qat_epochs, verbose=verbose)
     logging.info("Converting to int8.")
     lite = convert(quantized)
     logging.info("Verifying on every installed runtime.")
     return Compression(pruned, shrunk, quantized, lite, verify(lite, val), history)
-
-
-def _copy(model):
-    require_compiled(model)
-    view = flavors.as_graph(model)
-    copy = flavors.rebuild(view, flavors.fresh)
-    copy.set_weights(view.get_weights())
-    copy.compile(**flavors.compile_arguments(model))
-    return copy

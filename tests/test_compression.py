@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+import tf_keras
 
 import sft_keras
+from sft_keras import flavors
 from sft_keras.errors import UnsupportedError
 
 RNG = np.random.default_rng(0)
@@ -54,6 +56,20 @@ def test_same_seed_gives_the_same_models(chain, small_model):
     weights = again.quantized.get_weights(), chain[2].quantized.get_weights()
     assert all(map(np.array_equal, *weights))
     assert again.verification == chain[2].verification
+
+
+def test_the_model_before_pruning_teaches_in_both_trainings(small_model, monkeypatch):
+    model, taught = trained(small_model()), []
+
+    def noted(student, teacher, *arguments):
+        taught.append((flavors.library(student), teacher is model))
+        return lambda: None
+
+    monkeypatch.setattr("sft_keras.distillation.distill.teach", noted)
+    monkeypatch.setattr("sft_keras.quantization.pipeline.teach", noted)
+    options = {"epochs": 1, "qat_epochs": 1, "verbose": 0}
+    sft_keras.compress(model, TRAIN, VAL, distill=True, **options)
+    assert taught == [(keras, True), (tf_keras, True)]
 
 
 def test_model_that_was_not_compiled_is_refused():

@@ -387,3 +387,84 @@ def test_config_of_an_operation_that_cannot_be_saved():
     model = keras.Model(x, keras.ops.reshape(x, (-1, np.int64(2), 2)))
     operator = flavors.producer(flavors.outputs(model)[0])
     assert flavors.config(operator)["newshape"] == (-1, 2, 2)
+
+
+@pytest.mark.parametrize("make", [_functional, _sequential])
+def test_terms_of_the_loss_come_and_go_in_any_order(flavor, make):
+    model = make(flavor)
+    plain = type(model).compute_loss
+    first, second = (flavors.attach_loss(model, lambda x, y_pred, weight: 1.0) for _ in range(2))
+    assert len(model.compute_loss.terms) == 2
+    first()
+    first()
+    assert len(model.compute_loss.terms) == 1
+    second()
+    assert model.compute_loss.__func__ is plain
+
+
+def test_losses_of_outputs_by_name_by_position_and_for_all(flavor):
+    model = _functional(flavor)
+    for loss, expected in (
+        ("mse", ["mse", "mse"]),
+        ({"out": "mae", "middle": "mse"}, ["mse", "mae"]),  # dictionaries are sorted by key
+        ({"out": "mae"}, [None, "mae"]),
+    ):
+        model.compile("sgd", loss)
+        assert flavors.output_losses(model) == expected
+    x = flavor.Input((4,))
+    dense = [flavor.layers.Dense(1, name=name)(x) for name in ("b", "a")]
+    model = flavor.Model(x, dense)
+    for loss in (["mae", "mse"], {"a": "mse", "b": "mae"}):
+        model.compile("sgd", loss)
+        assert flavors.output_losses(model) == ["mae", "mse"]
+
+
+def test_a_train_step_of_the_users_own_is_seen(flavor):
+    class Own(flavor.Model):
+        def train_step(self, data):
+            return super().train_step(data)
+
+    assert flavors.trains_by_its_loss(_functional(flavor))
+    assert not flavors.trains_by_its_loss(Own())
+
+
+def test_student_of_a_distiller_and_of_none():
+    pair = [_sequential(keras) for _ in range(2)]
+    distiller = keras.distillation.Distiller(*pair, keras.distillation.LogitsDistillation())
+    assert flavors.student(distiller) is pair[1]
+    assert flavors.student(pair[0]) is pair[0]
+    flavors.attach_own_losses(pair[0])()
+    assert "compute_loss" not in vars(pair[0])
+
+
+def test_a_call_was_given_what_its_author_wrote(flavor):
+    x = flavor.Input((4,), dtype="int32")
+    y = flavor.layers.Embedding(3, 2, mask_zero=True)(x)
+    model = flavor.Model(x, flavor.layers.LSTM(2, name="lstm")(flavor.layers.Dropout(0.1)(y)))
+    (call,) = (c for c in flavors.calls(model) if c.layer.name == "lstm")
+    assert flavors.has_mask(call.args[0])
+    assert flavors.mask(x) is None
+    args, kwargs = flavors.given(call)
+    assert args == call.args
+    assert kwargs == {}
+
+
+def test_a_mask_of_its_own_is_given(flavor):
+    x, mask = flavor.Input((4, 2)), flavor.Input((4,), dtype="bool")
+    model = flavor.Model([x, mask], flavor.layers.LSTM(2, name="lstm")(x, mask=mask))
+    (call,) = (c for c in flavors.calls(model) if c.layer.name == "lstm")
+    assert flavors.given(call)[1]["mask"] is mask
+
+
+def test_rename():
+    layer = tf_keras.layers.Dense(2)
+    flavors.rename(layer, "other")
+    assert layer.name == "other"
+
+
+def test_all_operands_of_einsum():
+    x = keras.Input((4,))
+    model = keras.Model(x, keras.ops.einsum("ab,ab->a", x, x))
+    call = list(flavors.calls(model))[-1]
+    assert len(flavors.arguments(call)["operands"]) == 2
+    assert flavors.dtype_name(x) == "float32"

@@ -30,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pruning.add_arguments(parser)
     arguments.add_number(parser, "qat_epochs", 5, "epochs of quantization-aware training")
     parser.add_argument(
+        "--distill",
+        action="store_true",
+        help="let the network before pruning teach the pruned and the quantized one",
+    )
+    parser.add_argument(
         "--output_dir", default="sft-out", help="folder to write to; default: %(default)s"
     )
     arguments.add_overwrite(parser)
@@ -53,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
         epochs=args.epochs,
         qat_epochs=args.qat_epochs,
         prune=pruning.callback(args),
+        distill=args.distill,
         verbose=arguments.ONE_LINE_PER_EPOCH,
     )
     logging.info("Measuring every stage.")

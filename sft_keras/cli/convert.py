@@ -18,7 +18,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_files(parser, ".tflite")
     arguments.add_dataset(parser, required=False)
     parser.add_argument(
-        "--dtype", choices=("int8", "float32"), default="int8", help="arithmetic; default: int8"
+        "--dtype",
+        choices=("int8", "int16x8", "dynamic", "float16", "float32"),
+        default="int8",
+        help="what the file computes in; default: int8",
+    )
+    for side in ("input", "output"):
+        parser.add_argument(
+            f"--{side}_dtype",
+            choices=("int8", "uint8", "int16", "float32"),
+            help=f"of the file's {side}s; default: that of the computation",
+        )
+    parser.add_argument(
+        "--target", choices=("tflm", "litert"), default="tflm", help="what runs it; default: tflm"
     )
     arguments.add_number(parser, "timeout", 600, "seconds that the converter may take")
 
@@ -32,5 +44,6 @@ def run(args: argparse.Namespace) -> None:
     from sft_keras.cli import data
 
     samples = data.load(args, model).train if args.dataset else None
-    lite = sft_keras.convert(model, samples, dtype=args.dtype, timeout=args.timeout)
+    keys = ("dtype", "input_dtype", "output_dtype", "target", "timeout")
+    lite = sft_keras.convert(model, samples, **{key: getattr(args, key) for key in keys})
     lite.save(args.output, overwrite=args.overwrite)

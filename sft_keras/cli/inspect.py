@@ -40,13 +40,13 @@ def _describe_file(path):
     from sft_keras.tflite import LiteModel, gate
 
     lite = LiteModel.load(path)
-    dtype = "float32" if lite.inputs[0].dtype == "float32" else "int8"
+    promise = gate.promise_of(lite)
     operators = collections.Counter(operator.name for operator in lite.file.operators)
     return "\n".join(
         [
             repr(lite),
             f"{lite_cost.params(lite):,} parameters, {lite_cost.macs(lite):,} MACs",
             *(f"{count:>4} x {name}" for name, count in operators.most_common()),
-            *(gate.findings(lite, dtype) or [f"Passes the gate for {dtype}."]),
+            *(gate.findings(lite, promise) or [f"Passes the gate for {promise.dtype}."]),
         ]
     )

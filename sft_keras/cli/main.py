@@ -6,10 +6,21 @@ import sys
 from absl import app, flags
 from absl.flags import argparse_flags
 
-from sft_keras.cli import compress, convert, inspect, plan, prune, quantize, quiet, shrink, verify
+from sft_keras.cli import (
+    compare,
+    compress,
+    convert,
+    inspect,
+    plan,
+    prune,
+    quantize,
+    quiet,
+    shrink,
+    verify,
+)
 from sft_keras.errors import SftKerasError
 
-COMMANDS = (compress, prune, plan, shrink, quantize, convert, verify, inspect)
+COMMANDS = (compress, prune, plan, shrink, quantize, convert, verify, compare, inspect)
 USAGE_ERROR = 2
 
 

@@ -4,10 +4,26 @@ Every private attribute of either Keras that the package reads is read in this f
 its reason; `tests/test_flavors.py` notices when one changes.
 """
 
-from sft_keras.flavors.arrays import to_numpy, to_tensor
-from sft_keras.flavors.attaching import attach_constraint, attach_penalty, regularizer
+from sft_keras.flavors.arrays import ops, to_numpy, to_tensor
+from sft_keras.flavors.attaching import (
+    attach_constraint,
+    attach_loss,
+    attach_penalty,
+    regularizer,
+)
 from sft_keras.flavors.attention import Projections, projections
-from sft_keras.flavors.compiling import compile_arguments, fresh, is_built, is_compiled, loss_config
+from sft_keras.flavors.callback import Callback
+from sft_keras.flavors.compiling import (
+    compile_arguments,
+    fresh,
+    is_built,
+    is_compiled,
+    loss_config,
+    output_losses,
+    trains_by_its_loss,
+)
+from sft_keras.flavors.distilling import attach_own_losses, student
+from sft_keras.flavors.given import given, has_mask, mask
 from sft_keras.flavors.graphs import (
     Call,
     calls,
@@ -33,11 +49,13 @@ from sft_keras.flavors.kinds import (
     operator_name,
     producer,
 )
+from sft_keras.flavors.naming import rename
 from sft_keras.flavors.operators import (
     arguments,
     arguments_in,
     config,
     consumers,
+    dtype_name,
     is_array,
     is_variable,
     run,
@@ -58,6 +76,7 @@ from sft_keras.flavors.wrapping import assemble, parts
 
 __all__ = [
     "Call",
+    "Callback",
     "Projections",
     "SequenceArguments",
     "argument",
@@ -66,14 +85,19 @@ __all__ = [
     "as_graph",
     "assemble",
     "attach_constraint",
+    "attach_loss",
+    "attach_own_losses",
     "attach_penalty",
     "calls",
     "compile_arguments",
     "config",
     "consumers",
     "directions_may_differ",
+    "dtype_name",
     "fresh",
+    "given",
     "graph",
+    "has_mask",
     "input_structure",
     "inputs",
     "is_array",
@@ -88,8 +112,11 @@ __all__ = [
     "is_variable",
     "library",
     "loss_config",
+    "mask",
     "may_skip_steps",
     "operator_name",
+    "ops",
+    "output_losses",
     "output_shape",
     "output_structure",
     "outputs",
@@ -99,12 +126,15 @@ __all__ = [
     "random_inputs",
     "rebuild",
     "regularizer",
+    "rename",
     "require_graph",
     "run",
     "sequence_arguments",
     "states",
+    "student",
     "to_numpy",
     "to_tensor",
+    "trains_by_its_loss",
     "variables",
     "weights",
     "with_all_outputs",

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from sft_keras.flavors.kinds import is_tf_keras
+from sft_keras.flavors.kinds import is_tf_keras, library
 
 
 def to_numpy(value: Any):
@@ -20,3 +20,8 @@ def to_tensor(value: Any, layer: Any) -> Any:
     if is_tf_keras(layer):
         return sys.modules["tensorflow"].constant(value)
     return keras.ops.convert_to_tensor(value)
+
+
+def ops(thing: Any) -> Any:
+    """The module with `softmax`, `log`, `clip`, `stack`, … for tensors of the Keras of `thing`."""
+    return library(thing).backend if is_tf_keras(thing) else keras.ops

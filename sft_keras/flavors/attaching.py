@@ -1,8 +1,9 @@
-"""Penalties and constraints on variables of built layers."""
+"""Penalties and constraints on variables of built layers, and terms of a model's loss."""
 
 from collections.abc import Callable
 from typing import Any
 
+from sft_keras.flavors.arrays import ops
 from sft_keras.flavors.kinds import argument, is_tf_keras
 
 
@@ -57,3 +58,39 @@ def attach_constraint(variable: Any, constraint: Callable) -> Callable[[], None]
 
     set_constraint(constraint)
     return lambda: set_constraint(before)
+
+
+def attach_loss(model: Any, term: Callable) -> Callable[[], None]:
+    """Adds `term(x, y_pred, sample_weight)` to the loss that `fit` minimizes.
+
+    `evaluate` and validation leave it out. Functions that are traced already must be made anew.
+
+    Returns:
+        A function that takes it off again.
+    """
+    if "compute_loss" not in vars(model):
+        model.compute_loss = _with_terms(model.compute_loss, ops(model).cast)
+    terms = model.compute_loss.terms
+    terms.append(term)
+
+    def detach():
+        if term in terms:
+            terms.remove(term)
+            if not terms:
+                del model.compute_loss  # back to that of its class
+
+    return detach
+
+
+def _with_terms(plain: Callable, cast: Callable) -> Callable:
+    terms: list[Callable] = []
+
+    def compute_loss(x=None, y=None, y_pred=None, sample_weight=None, **mode):
+        loss = plain(x, y, y_pred, sample_weight, **mode)
+        if not mode.get("training", True):
+            return loss  # tf_keras does not say, and shows another number in `evaluate` anyway
+        added = sum(term(x, y_pred, sample_weight) for term in terms)
+        return loss + cast(added, loss.dtype)
+
+    compute_loss.terms = terms  # type: ignore[attr-defined]
+    return compute_loss

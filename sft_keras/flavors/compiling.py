@@ -4,7 +4,9 @@ from typing import Any
 
 from keras import tree
 
+from sft_keras.flavors.graphs import output_structure
 from sft_keras.flavors.kinds import is_tf_keras, library
+from sft_keras.flavors.tracing import as_graph
 
 
 def is_compiled(model: Any) -> bool:
@@ -48,3 +50,18 @@ def fresh(thing: Any) -> Any:
 def loss_config(loss: Any) -> dict:
     """The constructor arguments of a loss object, with its function's: Huber forgets `delta`."""
     return {**loss.get_config(), **getattr(loss, "_fn_kwargs", {})}
+
+
+def output_losses(model: Any) -> list:
+    """The loss that a compiled model was given for each output, flat; None where it has none."""
+    loss, view = compile_arguments(model)["loss"], as_graph(model)
+    structure = output_structure(view)
+    if isinstance(loss, dict):
+        by_key = isinstance(structure, dict) and loss.keys() <= structure.keys()
+        return [loss.get(name) for name in (sorted(structure) if by_key else view.output_names)]
+    return [*loss] if isinstance(loss, list | tuple) else [loss] * len(tree.flatten(structure))
+
+
+def trains_by_its_loss(model: Any) -> bool:
+    """Whether `fit` minimizes what `compute_loss` gives: a `train_step` of the user's may not."""
+    return type(model).train_step is library(model).Model.train_step

@@ -83,7 +83,13 @@ def _bound(call: Call) -> dict[str, Any]:
     """The call's arguments, and the defaults of those that it was not given."""
     parameters = _parameters(call)
     defaults = {n: p.default for n, p in parameters.items() if p.default is not p.empty}
-    return defaults | dict(zip(parameters, call.args, strict=False)) | call.kwargs
+    given: dict[str, Any] = {}
+    for position, (name, parameter) in enumerate(parameters.items()):
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            given[name] = call.args[position:]
+        elif parameter.kind is not parameter.VAR_KEYWORD and position < len(call.args):
+            given[name] = call.args[position]
+    return defaults | given | call.kwargs
 
 
 def _parameters(call: Call) -> dict:

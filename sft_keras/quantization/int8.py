@@ -1,5 +1,6 @@
 """Which layers have an int8 form, and what is quantized in each."""
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import tf_keras
@@ -43,7 +44,7 @@ FORMS = {
     **dict.fromkeys((layers.AveragePooling2D, layers.MaxPooling2D, layers.UpSampling2D), MOVES),
     **dict.fromkeys((layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D), MOVES),
     **dict.fromkeys((layers.ZeroPadding1D, layers.ZeroPadding2D), MOVES),
-    **dict.fromkeys((layers.Cropping1D, layers.Cropping2D), MOVES),
+    **dict.fromkeys((layers.Cropping1D, layers.Cropping2D, layers.Cropping3D), MOVES),
     **dict.fromkeys((layers.Flatten, layers.Reshape, layers.Permute, layers.Identity), MOVES),
     **dict.fromkeys((layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D), MOVES),
     **dict.fromkeys((layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout), MOVES),
@@ -62,10 +63,13 @@ WAYS_OUT = {
     "BatchNormalization": "let it normalize the last axis",
     "Normalization": "let it normalize the last axis",
     "ReLU": "use max_value=6 or none, and no threshold",
-    "PReLU": "use LeakyReLU or ReLU",
+    "PReLU": "use LeakyReLU or ReLU, or convert the float model with representative_data=",
     "Activation": f"use one of {', '.join(ACTIVATIONS)}",
 }
-OTHER_WAY_OUT = "replace it by convolutions, Dense, pooling, merges and ReLU"
+OTHER_WAY_OUT = (
+    "convert the float model with representative_data=, or replace it by convolutions, Dense, "
+    "pooling, merges and ReLU"
+)
 
 
 def problems(model: tf_keras.Model) -> list[Problem]:
@@ -95,17 +99,18 @@ def form_of(layer: Any) -> Form | None:
     return FORMS.get(type(layer))
 
 
-def apply(model: tf_keras.Model) -> tf_keras.Model:
+def apply(model: tf_keras.Model, pixels: Collection[str] = ()) -> tf_keras.Model:
     """Wraps every layer of a rewritten model so that it computes as its int8 form will.
 
     Args:
         model: functional tf_keras model without `problems`.
+        pixels: names of inputs that take bytes.
 
     Returns:
         A new tf_keras model with the layers of `model` inside, not compiled.
     """
     # Here TFMOT is needed for the first time; importing it takes seconds.
-    from sft_keras.quantization.tfmot import wrap
+    from sft_keras.quantization.tfmot import PIXELS, wrap
 
     left_to_reader = _left_to_reader(model)
     wrapped: dict[int, Any] = {}
@@ -119,8 +124,11 @@ def apply(model: tf_keras.Model) -> tf_keras.Model:
     def quantized_input(x):
         if not flavors.is_symbolic(x) or not flavors.is_input_layer(flavors.producer(x)):
             return x
-        name = f"{flavors.producer(x).name}_int8"
-        return once(x, layers.Activation("linear", name=name), {}, True, x)(x)
+        if "float" not in x.dtype.name:
+            return x  # tokens, which are looked up
+        name = flavors.producer(x).name
+        output = PIXELS if name in pixels else True
+        return once(x, layers.Activation("linear", name=f"{name}_int8"), {}, output, x)(x)
 
     def call(layer, *args, **kwargs):
         form = form_of(layer) or Form()

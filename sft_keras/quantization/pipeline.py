@@ -6,13 +6,15 @@ import tf_keras
 from absl import logging
 
 from sft_keras import flavors
+from sft_keras.distillation import teach
 from sft_keras.quantization import compiling, int8
 from sft_keras.quantization.passes import PASSES
+from sft_keras.quantization.pixels import pixel_inputs
 from sft_keras.quantization.port import port
 from sft_keras.quantization.problem import Problem, require_none
 
 
-def quantize(model: Any) -> tf_keras.Model:
+def quantize(model: Any, teacher: Any = None) -> tf_keras.Model:
     """Makes a model ready for quantization-aware training with TFMOT.
 
     The model is ported to tf_keras and rewritten into an equal one whose every layer has an int8
@@ -23,6 +25,8 @@ def quantize(model: Any) -> tf_keras.Model:
 
     Args:
         model: a built Sequential or Functional model of Keras 3 or tf_keras; it is not changed.
+        teacher: a model that helps to train the result, as in `Distill`: the one before pruning.
+            It is not saved with the result: a loaded one trains without, or with `Distill`.
 
     Returns:
         A functional tf_keras model, compiled like `model` with a fresh optimizer at the current
@@ -30,7 +34,8 @@ def quantize(model: Any) -> tf_keras.Model:
 
     Raises:
         UnsupportedError: something has no int8 form; the message lists all such layers, each with
-            the way out.
+            the way out; or there is a teacher and one of the models is not compiled.
+        ArgumentError: the teacher does not fit the model.
 
     Example:
         >>> qat = sft_keras.quantize(model)
@@ -40,9 +45,11 @@ def quantize(model: Any) -> tf_keras.Model:
     found: list[Problem] = []
     rewritten, settings = _prepare(model, found)
     require_none(found, model.name)
-    qat = int8.apply(rewritten)
+    qat = int8.apply(rewritten, pixel_inputs(model))
     if settings:
         qat.compile(**settings)
+    if teacher is not None:
+        teach(qat, teacher)
     logging.info("Quantized '%s': %d layers round as int8 does.", model.name, len(qat.layers))
     return qat
 

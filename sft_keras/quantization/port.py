@@ -1,5 +1,6 @@
 """Ports a model to tf_keras, the only Keras that TFMOT takes."""
 
+import itertools
 from typing import Any
 
 import tf_keras
@@ -7,7 +8,8 @@ from keras import tree
 
 from sft_keras import flavors
 from sft_keras.quantization import equality
-from sft_keras.quantization.port_layer import port_layer, port_operator
+from sft_keras.quantization.port_layer import port_layer
+from sft_keras.quantization.port_operator import port_operator
 from sft_keras.quantization.problem import Problem, Unportable, require_none
 
 
@@ -35,19 +37,23 @@ def to_tf_keras(model: Any) -> tf_keras.Model:
     return ported
 
 
-def port(model: Any, problems: list[Problem]) -> tf_keras.Model:
+def port(
+    model: Any, problems: list[Problem], names: dict[int, str] | None = None
+) -> tf_keras.Model:
     """Ports what it can of a model.
 
     Args:
         model: as in `to_tf_keras`.
         problems: what cannot be ported is added here.
+        names: the name of each layer's port is added here, by the layer's id.
 
     Returns:
         A functional tf_keras model, proven equal if all could be ported. Otherwise the graph ends
         before what could not and starts again behind it, so that all else can be looked at.
     """
     flavors.require_graph(model)
-    walk = _Walk(problems, {call.layer.name for call in flavors.calls(model)})
+    reserved = {call.layer.name for call in flavors.calls(model)}
+    walk = _Walk(problems, reserved, {} if names is None else names)
     inputs = tree.map_structure(_input, flavors.input_structure(model))
     outputs = walk.run(model, tree.flatten(inputs))
     if walk.stand_ins:
@@ -61,26 +67,28 @@ def port(model: Any, problems: list[Problem]) -> tf_keras.Model:
 
 def _input(x: Any) -> Any:
     name = flavors.producer(x).name
-    # Pixels that come as uint8 are quantized like any other numbers, so all inputs are float32.
-    return tf_keras.Input(tuple(x.shape[1:]), batch_size=x.shape[0], name=name)
+    dtype = flavors.dtype_name(x)
+    # Pixels that come as uint8 are quantized like any other numbers; tokens stay what they are.
+    dtype = dtype if dtype in ("int32", "int64", "bool") else "float32"
+    return tf_keras.Input(tuple(x.shape[1:]), batch_size=x.shape[0], name=name, dtype=dtype)
 
 
 class _Walk:
     """Rebuilds a graph call by call, nested models in place."""
 
-    def __init__(self, problems: list[Problem], names: set[str]):
+    def __init__(self, problems: list[Problem], reserved: set[str], names: dict[int, str]):
         self.stand_ins: list[Any] = []
         self.dead_ends: list[Any] = []
         self._problems = problems
+        self._reserved = reserved
+        self._taken: set[str] = set()
         self._names = names
         self._layers: dict[int, Any] = {}
 
     def run(self, model: Any, inputs: list, prefix: str = "") -> list:
         """Applies the graph of `model` to tf_keras tensors; returns its outputs, flat."""
         new = dict(zip(map(id, flavors.inputs(model)), inputs, strict=True))
-        for call in flavors.calls(model):
-            if flavors.is_input_layer(call.layer):
-                continue
+        for call in _read_calls(model):
             args, kwargs = tree.map_structure(
                 lambda x: new[id(x)] if flavors.is_symbolic(x) else x, (call.args, call.kwargs)
             )
@@ -94,8 +102,11 @@ class _Walk:
             return self.run(call.layer, inputs, f"{prefix}{call.layer.name}_")
         try:
             if flavors.is_operator(call.layer):
-                return port_operator(call.layer, args, kwargs)
-            return self._layer(call.layer, prefix)(args, kwargs)
+                name = self._unique(call.layer.name.replace(".", "_").lstrip("_"), prefix)
+                return port_operator(call._replace(args=args, kwargs=kwargs), call, name)
+            made = self._layer(call.layer, prefix)(args, kwargs)
+            _require_masks(call, made)
+            return made
         except Unportable as e:
             problem = Problem(call.layer.name, e.reason, e.way_out)
             if problem not in self._problems:
@@ -105,17 +116,53 @@ class _Walk:
 
     def _layer(self, layer: Any, prefix: str) -> Any:
         if id(layer) not in self._layers:
-            name = layer.name if not prefix else self._unique(layer.name, prefix)
-            self._layers[id(layer)] = port_layer(layer, name)
+            name = self._names[id(layer)] = self._unique(layer.name, prefix)
+            self._layers[id(layer)] = port_layer(layer, name, self._inner)
         return self._layers[id(layer)]
+
+    def _inner(self, model: Any) -> tf_keras.Model:
+        """The port of a model inside a wrapper, which cannot be flattened."""
+        found: list[Problem] = []
+        ported = port(model, found)
+        if found:
+            raise Unportable(f"has a model inside, where {found[0]}", "call the model itself")
+        return ported
 
     def _unique(self, name: str, prefix: str) -> str:
         """A nested layer's own name where it is free, else the name behind its model's."""
-        while name in self._names:
-            name = prefix + name
-        self._names.add(name)
-        return name
+        own = {name} if not prefix else set()
+        for number in itertools.count(1):
+            if name not in self._taken | (self._reserved - own):
+                self._taken.add(name)
+                return name
+            name = f"{prefix}{name}" if number == 1 and prefix else f"{name}_{number}"
+        raise AssertionError
 
     def _stand_in(self, x: Any) -> Any:
-        self.stand_ins.append(tf_keras.Input(tuple(x.shape[1:]), batch_size=x.shape[0]))
+        batch_size = x.shape[0] if len(x.shape) else None
+        self.stand_ins.append(tf_keras.Input(tuple(x.shape[1:]), batch_size=batch_size))
         return self.stand_ins[-1]
+
+
+def _require_masks(call: flavors.Call, made: Any) -> None:
+    """Refuses what hands on a mask in one Keras only, which random inputs may not show."""
+    if [*map(flavors.has_mask, call.outputs)] != [*map(flavors.has_mask, tree.flatten(made))]:
+        raise Unportable(
+            f"is a {type(call.layer).__name__} on a masked tensor, whose mask tf_keras treats "
+            "otherwise",
+            "mask behind it",
+        )
+
+
+def _read_calls(model: Any) -> list[flavors.Call]:
+    """The calls whose outputs are read, with what they were given.
+
+    Keras 3 lists beside them the operators that make masks, which tf_keras layers make themselves.
+    """
+    read, kept = {id(x) for x in flavors.outputs(model)}, []
+    for call in reversed(list(flavors.calls(model))):
+        if not flavors.is_input_layer(call.layer) and any(id(x) in read for x in call.outputs):
+            args, kwargs = flavors.given(call)
+            kept.append(call._replace(args=args, kwargs=kwargs))
+            read |= {id(x) for x in kept[-1].inputs}
+    return kept[::-1]

@@ -8,10 +8,14 @@ import contextlib
 import os
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras
 
 from sft_keras.quantization.graph import like
+from sft_keras.quantization.pixels import HIGH, LOW
+
+PIXELS = "pixels"
 
 
 @contextlib.contextmanager
@@ -59,6 +63,23 @@ class AveragedRange(tfmot.quantization.keras.quantizers.Quantizer):
             low = low.assign_add(rate * (tf.minimum(tf.reduce_min(inputs), 0.0) - low))
             high = high.assign_add(rate * (tf.maximum(tf.reduce_max(inputs), 0.0) - high))
         return tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
+
+    def get_config(self) -> dict:
+        """Nothing to keep."""
+        return {}
+
+
+@tf_keras.saving.register_keras_serializable("sft_keras")
+class ByteRange(tfmot.quantization.keras.quantizers.Quantizer):
+    """8-bit quantizer of pixels: a step is 1, whatever the images that it is trained on."""
+
+    def build(self, tensor_shape: Any, name: str, layer: Any) -> dict:
+        """Makes no variables."""
+        return {}
+
+    def __call__(self, inputs: Any, training: bool, weights: dict, **kwargs: Any) -> Any:
+        """Rounds `inputs` to bytes."""
+        return tf.quantization.fake_quant_with_min_max_args(inputs, LOW, HIGH, num_bits=8)
 
     def get_config(self) -> dict:
         """Nothing to keep."""
@@ -115,10 +136,10 @@ class Int8Config(tfmot.quantization.keras.QuantizeConfig):
 
     Args:
         kernels: for each kernel's attribute name, its `SymmetricRange` argument.
-        output: whether the output is quantized here.
+        output: whether the output is quantized here; `PIXELS` if it holds bytes.
     """
 
-    def __init__(self, kernels: dict[str, int], output: bool):
+    def __init__(self, kernels: dict[str, int], output: bool | str):
         self.kernels = kernels
         self.output = output
 
@@ -141,6 +162,8 @@ class Int8Config(tfmot.quantization.keras.QuantizeConfig):
 
     def get_output_quantizers(self, layer: Any) -> list:
         """The output's quantizer, if it has one."""
+        if self.output == PIXELS:
+            return [ByteRange()]
         return [AveragedRange()] if self.output else []
 
     def get_config(self) -> dict:
@@ -148,7 +171,25 @@ class Int8Config(tfmot.quantization.keras.QuantizeConfig):
         return {"kernels": self.kernels, "output": self.output}
 
 
-def wrap(layer: tf_keras.layers.Layer, kernels: dict[str, int], output: bool, input_shape: Any):
+@tf_keras.saving.register_keras_serializable("sft_keras")
+class Int8Wrapper(tfmot.quantization.keras.QuantizeWrapperV2):
+    """TFMOT's wrapper, which trains the kernel of a frozen layer all the same."""
+
+    @property
+    def trainable_weights(self) -> list:
+        """Those of the layer inside, unless it is frozen."""
+        return super().trainable_weights if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list:
+        """All that are not trainable."""
+        frozen = [] if self.trainable else super().trainable_weights
+        return self._dedup_weights(frozen + super().non_trainable_weights)
+
+
+def wrap(
+    layer: tf_keras.layers.Layer, kernels: dict[str, int], output: bool | str, input_shape: Any
+):
     """The TFMOT wrapper around a copy of a layer that rounds its kernels and its output.
 
     Args:
@@ -161,12 +202,31 @@ def wrap(layer: tf_keras.layers.Layer, kernels: dict[str, int], output: bool, in
         A built layer of the same name, with the weights of `layer`.
     """
     # A wrapper tracks other variables when what it wraps is built already, and cannot be loaded.
-    wrapper = tfmot.quantization.keras.QuantizeWrapperV2(
-        like(layer), Int8Config(kernels, output), name_prefix=""
-    )
+    wrapper = Int8Wrapper(like(layer), Int8Config(kernels, output), name_prefix="")
     wrapper.build(input_shape)
     wrapper.layer.set_weights(layer.get_weights())
     return wrapper
+
+
+def weights_inside(wrapper: Any, layer: tf_keras.layers.Layer) -> list[np.ndarray]:
+    """The weights of the layer inside a wrapper, as they are before they are rounded.
+
+    Args:
+        wrapper: a layer of a quantization-aware model.
+        layer: a layer like the one inside, for the order of its weights.
+
+    Returns:
+        The weights; empty if the two are not alike.
+    """
+    # Once called, the layer inside holds rounded kernels; only the wrapper has the variables.
+    found = {_own_name(variable): variable.numpy() for variable in wrapper.weights}
+    names = [_own_name(variable) for variable in layer.weights]
+    known = len(found) == len(wrapper.weights) and set(names) <= set(found)
+    return [found[name] for name in names] if known else []
+
+
+def _own_name(variable: Any) -> str:
+    return variable.name.rpartition("/")[-1]
 
 
 def load_model(path: str) -> tf_keras.Model:

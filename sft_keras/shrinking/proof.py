@@ -40,12 +40,12 @@ def prove_equal(groups: ChannelGroups, small: Any, mask: np.ndarray, cuts: Cuts)
         ShrinkError: they differ by more than 1e-5, and also in float64 by more than 1e-10;
             names the layer where they part.
     """
-    with _states_kept(groups.model, small):
+    with states_kept(groups.model, small):
         return _prove(groups, small, mask, cuts)
 
 
 @contextlib.contextmanager
-def _states_kept(*models: Any) -> Iterator[None]:
+def states_kept(*models: Any) -> Iterator[None]:
     """Brings back the states of stateful layers, which each call changes."""
     before = [(v, flavors.to_numpy(v).copy()) for model in models for v in flavors.states(model)]
     try:

@@ -7,9 +7,11 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
+    "LayerComparison": "comparison",
     "LiteModel": "lite_model",
     "Verification": "verification",
     "arena_size": "arena",
+    "compare_layers": "comparison",
     "convert": "conversion",
     "latency": "benchmark",
     "verify": "verification",

@@ -1,5 +1,6 @@
 """`convert`: a Keras model in, a checked `.tflite` file out."""
 
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -11,12 +12,12 @@ from absl import logging
 
 from sft_keras import flavors
 from sft_keras.errors import ConversionError, UnsupportedError
-from sft_keras.tflite import child, export, gate, schema
+from sft_keras.tflite import child, export, gate, schema, targets
 from sft_keras.tflite.data import Slot, batches
 from sft_keras.tflite.lite_model import LiteModel
 
 CALIBRATION_SAMPLES = 500  # more only costs time: ranges hardly move after some hundred
-DTYPES = tuple(gate.CHECKS)
+CALIBRATED = ("int8", "int16x8")
 
 
 def convert(
@@ -24,6 +25,9 @@ def convert(
     representative_data: Any = None,
     *,
     dtype: str = "int8",
+    input_dtype: str | None = None,
+    output_dtype: str | None = None,
+    target: str = "tflm",
     timeout: float = 600,
 ) -> LiteModel:
     """Converts a model to `.tflite` and refuses a file that a device could not run.
@@ -31,13 +35,26 @@ def convert(
     The converter runs in a child process, because it can crash; starting it takes some seconds.
     The batch is fixed at 1, and inputs and outputs keep their order and the layers' names.
 
+    With `representative_data` a plain model is quantized after training. It is first rewritten
+    into an equal one that the converter takes: recurrent layers that TFLite has no operator for
+    are unrolled, for one.
+
     Args:
         model: a Keras 3 or tf_keras model: what `sft_keras.quantize` returned, or a plain one
-            together with `representative_data` or `dtype="float32"`.
+            together with `representative_data` or a float `dtype`.
         representative_data: typical inputs, for post-training quantization of a plain model:
             arrays, a `tf.data.Dataset`, a `PyDataset`, with or without labels. The first 500
             samples are used.
-        dtype: `"int8"` for int8 inputs, outputs and operators, `"float32"` for a plain float file.
+        dtype: what the file computes in. `"int8"`; `"int16x8"`: int16 activations and int8
+            weights, of a plain model; `"dynamic"`: float activations and int8 weights;
+            `"float16"`: float activations and float16 weights; `"float32"`.
+        input_dtype: `"int8"`, `"uint8"` (pixels) or `"float32"` for a file in int8, `"int16"` or
+            `"float32"` for one in int16x8; defaults to the first. Inputs of integers, such as
+            tokens, stay int32.
+        output_dtype: likewise.
+        target: what runs the file, `"tflm"` or `"litert"`: operators that it lacks are refused.
+            For `"tflm"` all outputs of a Dense share one range, for versions before September 2024
+            misread others.
         timeout: seconds after which the converter is stopped.
 
     Returns:
@@ -48,32 +65,46 @@ def convert(
             quantize by.
         DataError: `representative_data` does not fit the model.
         ConversionError: the converter failed, crashed or ran out of time.
-        GateError: the file has float tensors, operators that TFLite Micro lacks, or dead layers.
+        GateError: the file has float tensors, operators that the target lacks, or dead layers.
 
     Example:
         >>> lite = sft_keras.convert(qat)
         >>> lite = sft_keras.convert(model, representative_data=x_train)
         >>> lite.save("model.tflite")
     """
-    _require_convertible(model, dtype)
-    samples = None if representative_data is None else _collect(model, representative_data)
-    trace = export.trace(model)
-    if dtype == "int8" and samples is None and not trace.has_fake_quant:
-        raise UnsupportedError(
-            f"Model '{model.name}' has no quantization ranges; pass it through "
-            "sft_keras.quantize(model) first, or give representative_data=."
-        )
+    promise = gate.Promise(dtype, target, input_dtype, output_dtype)
+    _require_convertible(model)
+    samples = None
+    if dtype in CALIBRATED and representative_data is not None:
+        samples = _collect(model, representative_data)
     started = time.monotonic()
-    content = _run_converter(trace, model.name, dtype, samples, timeout)
-    lite = LiteModel(schema.reorder_io(content, trace.inputs, trace.outputs), f"'{model.name}'")
+    lite = _converted(model, promise, samples, timeout)
     logging.info("Converted %r in %.1f s.", lite, time.monotonic() - started)
-    gate.check(lite, dtype)
+    gate.check(lite, promise)
     return lite
 
 
-def _require_convertible(model: Any, dtype: str) -> None:
-    if dtype not in DTYPES:
-        raise UnsupportedError(f"dtype '{dtype}' is unknown; choose one of {', '.join(DTYPES)}.")
+def _converted(
+    model: Any, promise: gate.Promise, samples: list[np.ndarray] | None, timeout: float
+) -> LiteModel:
+    """The file of a model, or of an equal one that the converter takes sooner."""
+    # Only here, for TFMOT need not be installed to convert a float model.
+    from sft_keras.quantization.deployment import deployable, is_recurrent
+
+    rewritten = samples is not None or is_recurrent(model)
+    for candidate in dict.fromkeys((deployable(model) if rewritten else model, model)):
+        try:
+            return _run_converter(candidate, promise, samples, timeout)
+        except child.ChildError as error:
+            failure = error
+            logging.warning("The TFLite converter gave up on '%s': %s.", candidate.name, error)
+    raise ConversionError(
+        f"The TFLite converter gave up on model '{model.name}': {failure}. If it ran out of time, "
+        "raise timeout=; dtype='float32' tells whether quantization is the cause."
+    ) from failure
+
+
+def _require_convertible(model: Any) -> None:
     flavors.require_graph(model)
     if not flavors.is_tf_keras(model) and keras.backend.backend() != "tensorflow":
         raise UnsupportedError(
@@ -99,34 +130,45 @@ def _slots(model: Any) -> list[Slot]:
 
 
 def _collect(model: Any, data: Any) -> list[np.ndarray]:
+    """Calibration samples of each input, with the whole range of bytes where it takes them."""
+    from sft_keras.quantization import pixels
+
     parts = [batch.inputs for batch in batches(data, _slots(model), limit=CALIBRATION_SAMPLES)]
     # A dtype is a string in Keras 3 and an object with a name in tf_keras.
     dtypes = [getattr(t.dtype, "name", t.dtype) for t in flavors.inputs(model)]
-    columns = zip(*parts, strict=True)
-    return [np.concatenate(c).astype(dtype) for c, dtype in zip(columns, dtypes, strict=True)]
+    columns = zip(zip(*parts, strict=True), dtypes, strict=True)
+    samples = [np.concatenate(column).astype(dtype) for column, dtype in columns]
+    bytes_in = pixels.pixel_inputs(model)
+    return [
+        pixels.pinned(x) if slot.name in bytes_in else x
+        for slot, x in zip(_slots(model), samples, strict=True)
+    ]
 
 
 def _run_converter(
-    trace: export.Trace,
-    name: str,
-    dtype: str,
-    samples: list[np.ndarray] | None,
-    timeout: float,
-) -> bytes:
+    model: Any, promise: gate.Promise, samples: list[np.ndarray] | None, timeout: float
+) -> LiteModel:
+    trace = export.trace(model)
+    if promise.dtype in CALIBRATED and samples is None and not trace.has_fake_quant:
+        raise UnsupportedError(
+            f"Model '{model.name}' has no quantization ranges; pass it through "
+            "sft_keras.quantize(model) first, or give representative_data=."
+        )
     with tempfile.TemporaryDirectory(prefix="sft_keras_") as temporary:
         folder = Path(temporary)
         saved_model, target = folder / "saved_model", folder / "model.tflite"
         trace.save(saved_model)
-        arguments: list[str | Path] = [saved_model, target, dtype]
-        if dtype == "int8" and samples is not None:
-            arguments.append(folder / "samples.npz")
-            np.savez(arguments[-1], **dict(zip(trace.inputs, samples, strict=True)))
-        try:
-            child.run("sft_keras.tflite.converter_process", arguments, timeout)
-        except child.ChildError as error:
-            raise ConversionError(
-                f"The TFLite converter gave up on model '{name}': {error}. If it crashed or ran "
-                "out of time, unroll recurrent layers (unroll=True) or raise timeout=; "
-                "dtype='float32' tells whether quantization is the cause."
-            ) from error
-        return target.read_bytes()
+        settings = {
+            "dtype": promise.dtype,
+            "input_dtype": promise.io[0],
+            "output_dtype": promise.io[1],
+            "per_channel_dense": targets.has_per_channel_dense(promise.target),
+        }
+        if samples is not None:
+            settings["samples"] = str(folder / "samples.npz")
+            np.savez(folder / "samples.npz", **dict(zip(trace.inputs, samples, strict=True)))
+        (folder / "settings.json").write_text(json.dumps(settings))
+        arguments: list[str | Path] = [saved_model, target, folder / "settings.json"]
+        child.run("sft_keras.tflite.converter_process", arguments, timeout)
+        content = target.read_bytes()
+    return LiteModel(schema.reorder_io(content, trace.inputs, trace.outputs), f"'{model.name}'")

@@ -1,11 +1,12 @@
 """Child process of `convert`: turns a SavedModel into a `.tflite` file.
 
-    python -m sft_keras.tflite.converter_process saved_model model.tflite int8 [samples.npz]
+    python -m sft_keras.tflite.converter_process saved_model model.tflite settings.json
 
-Imports TensorFlow only. `samples.npz` holds calibration samples for post-training quantization:
-one array for each input of the signature.
+Imports TensorFlow only. The settings are the fields of `Settings`.
 """
 
+import dataclasses
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,25 +14,58 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+INTEGER_ONLY = {
+    "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+    "int16x8": tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
+}
 
-def convert(folder: str, dtype: str, samples: str | None = None) -> bytes:
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How to convert.
+
+    Args:
+        dtype: what the file computes in: `"int8"`, `"int16x8"`, `"dynamic"`, `"float16"` or
+            `"float32"`.
+        input_dtype: of the file's inputs.
+        output_dtype: of its outputs.
+        per_channel_dense: whether each output of a Dense gets a range of its own.
+        samples: path of calibration samples, one array for each input of the signature, for a
+            model that has no fake-quant nodes.
+    """
+
+    dtype: str
+    input_dtype: str
+    output_dtype: str
+    per_channel_dense: bool
+    samples: str | None = None
+
+
+def convert(folder: str, settings: Settings) -> bytes:
     """Converts a SavedModel.
 
     Args:
         folder: the SavedModel, with one signature.
-        dtype: `"int8"` or `"float32"`.
-        samples: path of the calibration samples, for a model that has no fake-quant nodes.
+        settings: how.
 
     Returns:
         The bytes of a `.tflite` file.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-    if dtype == "int8":
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-    if samples:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if settings.dtype == "float32":
+        return converter.convert()
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if settings.dtype == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if settings.dtype in INTEGER_ONLY:
+        converter.inference_input_type = tf.dtypes.as_dtype(settings.input_dtype)
+        converter.inference_output_type = tf.dtypes.as_dtype(settings.output_dtype)
+        # There is no public switch; a test notices when this one is gone.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = (
+            not settings.per_channel_dense
+        )
+    if samples := settings.samples:
+        converter.target_spec.supported_ops = [INTEGER_ONLY[settings.dtype]]
         converter.representative_dataset = lambda: _one_by_one(samples)
     return converter.convert()
 
@@ -43,5 +77,6 @@ def _one_by_one(samples: str) -> Iterator[dict[str, np.ndarray]]:
 
 
 if __name__ == "__main__":
-    saved_model, target, *rest = sys.argv[1:]
-    Path(target).write_bytes(convert(saved_model, *rest))
+    saved_model, target, settings_path = sys.argv[1:]
+    given = Settings(**json.loads(Path(settings_path).read_text()))
+    Path(target).write_bytes(convert(saved_model, given))

@@ -5,7 +5,9 @@ lacks, or layers that abort the interpreter. Each check below is a function from
 to sentences, and `CHECKS` says which of them a file has to pass.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -20,88 +22,165 @@ XNNPACK_RATIO_LIMIT = 256.0
 # Reference kernels and TFLite Micro need scale * 2**26 > 1: 1.5e-8 runs, 1.48e-8 aborts.
 SOFTMAX_SCALE = 2.0**-26
 EMPTY_SCALE = 1e-8  # the converter widens an empty range to some 1e-6, which is 4e-9 a step
+INTEGERS = ("int32", "int64", "bool")  # tokens, positions, masks
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
-def check(lite: LiteModel, dtype: str = "int8") -> None:
+@dataclasses.dataclass(frozen=True)
+class Promise:
+    """What a file was promised to be.
+
+    Args:
+        dtype: what it computes in, one of `DTYPES`.
+        target: what runs it, one of `targets.names()`.
+        input_dtype: of its inputs, but for those of integers such as tokens; by default that of
+            the computation.
+        output_dtype: of its outputs, likewise.
+    """
+
+    dtype: str = "int8"
+    target: str = "tflm"
+    input_dtype: str | None = None
+    output_dtype: str | None = None
+
+    def __post_init__(self):
+        _require_one_of("dtype", self.dtype, DTYPES)
+        _require_one_of("target", self.target, targets.names())
+        for key in ("input_dtype", "output_dtype"):
+            given = getattr(self, key)
+            if given is not None:
+                _require_one_of(f"{key} of a file in {self.dtype}", given, DTYPES[self.dtype])
+
+    @property
+    def io(self) -> tuple[str, str]:
+        """The dtypes of inputs and outputs."""
+        default = DTYPES[self.dtype][0]
+        return self.input_dtype or default, self.output_dtype or default
+
+
+def promise_of(lite: LiteModel) -> Promise:
+    """What a file of unknown origin seems to be, by the tensors that go through most of it."""
+    between = [t for op in lite.file.operators for t in op.outputs if op.name != "QUANTIZE"]
+    dtypes = {tensor.dtype for tensor in between}
+    dtype = next((d for d, key in (("int8", "int8"), ("int16x8", "int16")) if key in dtypes), None)
+    sides = [details[0].dtype for details in (lite.inputs, lite.outputs)]
+    if dtype is None:
+        return Promise("float32")
+    input_dtype, output_dtype = (d if d in DTYPES[dtype] else None for d in sides)
+    return Promise(dtype, "tflm", input_dtype, output_dtype)
+
+
+DTYPES = {
+    "int8": ("int8", "uint8", "float32"),
+    "int16x8": ("int16", "float32"),
+    "dynamic": ("float32",),
+    "float16": ("float32",),
+    "float32": ("float32",),
+}
+"""What a file may compute in, each with what its inputs and outputs may be, the default first."""
+
+
+def _require_one_of(what: str, given: str, known: Any) -> None:
+    if given not in known:
+        raise UnsupportedError(f"{what} '{given}' is unknown; choose one of {', '.join(known)}.")
+
+
+def check(lite: LiteModel, promise: Promise | None = None) -> None:
     """Raises if the file is not what a device needs.
 
     Args:
         lite: the file.
-        dtype: `"int8"` for a file that computes in int8 only, `"float32"` for a plain one.
+        promise: what it was promised to be; by default int8 throughout, for TFLite Micro.
 
     Raises:
         GateError: the file breaks a promise; the message lists all findings, one a line.
-        UnsupportedError: nobody knows `dtype`.
 
     Example:
         >>> gate.check(sft_keras.LiteModel.load("model.tflite"))
     """
-    found = findings(lite, dtype)
+    found = findings(lite, promise)
     if found:
         raise GateError("\n".join([f"The gate refuses {lite.name}:", *(f"- {f}" for f in found)]))
 
 
-def findings(lite: LiteModel, dtype: str = "int8") -> list[str]:
+def findings(lite: LiteModel, promise: Promise | None = None) -> list[str]:
     """What `check` would raise about: one sentence a finding, with the tensor and the way out.
 
     Args:
         lite: the file.
-        dtype: `"int8"` or `"float32"`.
+        promise: as in `check`.
 
     Returns:
         Sentences; empty for a file that passes.
 
     Example:
         >>> gate.findings(lite)
-        ["Input 'image' is float32: convert with dtype='int8'."]
+        ["Input 'image' is float32: convert with input_dtype='int8'."]
     """
-    if dtype not in CHECKS:
-        raise UnsupportedError(f"dtype '{dtype}' is unknown; choose one of {', '.join(CHECKS)}.")
-    return [finding for check_one in CHECKS[dtype] for finding in check_one(lite.file)]
+    promise = promise or Promise()
+    return [f for check_one in CHECKS[promise.dtype] for f in check_one(lite.file, promise)]
 
 
-def no_float(file: schema.File) -> Iterator[str]:
+def no_float(file: schema.File, promise: Promise) -> Iterator[str]:
     """Float tensors, each with the operator that reads or writes it."""
     floats = {tensor for tensor in file.tensors if "float" in tensor.dtype}
     for operator in file.operators:
         touched = floats.intersection(operator.inputs + operator.outputs)
-        if touched:
+        if touched and not _is_at_the_ends(operator, touched, file):
             yield (
                 f"{operator} works on {' and '.join(sorted({t.dtype for t in touched}))}: quantize "
                 "that layer with sft_keras.quantize(model), or convert the plain model with "
                 "representative_data=."
             )
-    used = {t for operator in file.operators for t in operator.inputs + operator.outputs}
+    used = {
+        tensor
+        for operator in file.operators
+        for tensor in operator.inputs + operator.outputs + operator.intermediates
+    }
     for tensor in (t for t in file.tensors if t in floats - used):
         yield f"Tensor '{tensor.name}' is {tensor.dtype} and unused: convert the model again."
 
 
-def int8_io(file: schema.File) -> Iterator[str]:
-    """Inputs and outputs of the file that are not int8."""
+def _is_at_the_ends(operator: schema.Operator, touched: set, file: schema.File) -> bool:
+    """Whether the operator only turns inputs that are to be float into integers, or outputs back.
+
+    `io_dtypes` says whether they are to be.
+    """
     graph = file.subgraphs[0]
-    for side, tensors in (("Input", graph.inputs), ("Output", graph.outputs)):
+    turns = operator.name in ("QUANTIZE", "DEQUANTIZE")
+    return turns and touched <= {*graph.inputs, *graph.outputs}
+
+
+def io_dtypes(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Inputs and outputs of another dtype than promised; those of integers stay int32."""
+    graph = file.subgraphs[0]
+    sides = ("Input", graph.inputs), ("Output", graph.outputs)
+    for (side, tensors), dtype in zip(sides, promise.io, strict=True):
         for tensor in tensors:
-            if tensor.dtype != "int8":
-                yield f"{side} '{tensor.name}' is {tensor.dtype}: convert with dtype='int8'."
+            if tensor.dtype not in (dtype, *INTEGERS):
+                way_out = f"convert with {side.lower()}_dtype='{dtype}'"
+                yield f"{side} '{tensor.name}' is {tensor.dtype}: {way_out}."
 
 
-def builtin_operators(file: schema.File) -> Iterator[str]:
+def builtin_operators(file: schema.File, promise: Promise) -> Iterator[str]:
     """Custom and TensorFlow operators, which need code that no runtime brings along."""
     for operator in file.operators:
         if operator.name.startswith("CUSTOM:"):
             yield f"{operator} is no TFLite operator: replace that layer by builtin Keras layers."
 
 
-def micro_operators(file: schema.File) -> Iterator[str]:
-    """Builtin operators that TFLite Micro lacks."""
-    known = targets.operators("tflm")
+def target_operators(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Builtin operators that the target lacks."""
+    known = targets.operators(promise.target)
     for operator in file.operators:
         if operator.name not in known and not operator.name.startswith("CUSTOM:"):
-            yield f"{operator} is missing from TFLite Micro: replace that layer or activation."
+            yield (
+                f"{operator} is missing from {targets.title(promise.target)}: replace that layer "
+                "or activation, or convert with target='litert'."
+            )
 
 
-def static_shapes(file: schema.File) -> Iterator[str]:
+def static_shapes(file: schema.File, promise: Promise) -> Iterator[str]:
     """Tensors whose size is only known when the model runs."""
     for tensor in file.tensors:
         if -1 in tensor.shape:
@@ -111,13 +190,13 @@ def static_shapes(file: schema.File) -> Iterator[str]:
             )
 
 
-def has_signature(file: schema.File) -> Iterator[str]:
+def has_signature(file: schema.File, promise: Promise) -> Iterator[str]:
     """A file whose inputs and outputs have no names."""
     if not file.signatures:
         yield "The file has no signature: convert with sft_keras.convert, which writes one."
 
 
-def seen_inputs(file: schema.File) -> Iterator[str]:
+def seen_inputs(file: schema.File, promise: Promise) -> Iterator[str]:
     """Inputs whose range is empty, because the model that was converted never saw data."""
     for tensor in file.subgraphs[0].inputs:
         if tensor.scales.size and tensor.scales.max() <= EMPTY_SCALE:
@@ -127,7 +206,7 @@ def seen_inputs(file: schema.File) -> Iterator[str]:
             )
 
 
-def living_layers(file: schema.File) -> Iterator[str]:
+def living_layers(file: schema.File, promise: Promise) -> Iterator[str]:
     """Layers whose weights are all zero, so that nothing of the input gets through them."""
     for operator in file.operators:
         weights = _weights(operator)
@@ -138,7 +217,7 @@ def living_layers(file: schema.File) -> Iterator[str]:
             )
 
 
-def visible_softmax(file: schema.File) -> Iterator[str]:
+def visible_softmax(file: schema.File, promise: Promise) -> Iterator[str]:
     """Softmax on inputs of almost no range, on which reference kernels abort the process."""
     for operator in file.operators:
         if operator.name == "SOFTMAX" and operator.inputs[0].scales.size:
@@ -150,7 +229,7 @@ def visible_softmax(file: schema.File) -> Iterator[str]:
                 )
 
 
-def moderate_scales(file: schema.File) -> Iterator[str]:
+def moderate_scales(file: schema.File, promise: Promise) -> Iterator[str]:
     """Layers whose output is so small beside their input and weights that XNNPACK refuses them."""
     for operator in file.operators:
         weights = _weights(operator)
@@ -169,20 +248,34 @@ def moderate_scales(file: schema.File) -> Iterator[str]:
             )
 
 
-CHECKS: dict[str, tuple[Callable[[schema.File], Iterator[str]], ...]] = {
-    "int8": (
-        no_float,
-        int8_io,
-        builtin_operators,
-        micro_operators,
-        static_shapes,
-        has_signature,
-        seen_inputs,
-        living_layers,
-        visible_softmax,
-        moderate_scales,
-    ),
-    "float32": (builtin_operators, static_shapes, has_signature),
+def small_weights(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Files whose weights all stayed float32."""
+    wanted = {"dynamic": "int8", "float16": "float16"}[promise.dtype]
+    if not any(t.dtype == wanted and t.data is not None for t in file.tensors):
+        yield (
+            f"No weights became {wanted}: the converter leaves arrays of less than 1024 numbers "
+            "float32, so convert with dtype='float32', or with dtype='int8'."
+        )
+
+
+Check = Callable[[schema.File, Promise], Iterator[str]]
+EVERY: tuple[Check, ...] = (builtin_operators, static_shapes, has_signature)
+QUANTIZED: tuple[Check, ...] = (
+    no_float,
+    io_dtypes,
+    *EVERY,
+    target_operators,
+    seen_inputs,
+    living_layers,
+    visible_softmax,
+    moderate_scales,
+)
+CHECKS: dict[str, tuple[Check, ...]] = {
+    "int8": QUANTIZED,
+    "int16x8": QUANTIZED,
+    "dynamic": (*EVERY, small_weights),
+    "float16": (*EVERY, small_weights),
+    "float32": EVERY,
 }
 
 

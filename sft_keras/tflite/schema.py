@@ -49,13 +49,15 @@ class Tensor:
 class Operator:
     """One operator: its name in the schema, or `CUSTOM:<name>`, and the tensors it joins.
 
-    Inputs that the operator goes without are left out.
+    Inputs that the operator goes without are left out. `intermediates` only hold the ranges of
+    what the operator computes inside; no numbers go through them.
     """
 
     name: str
     version: int
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    intermediates: tuple[Tensor, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} '{self.outputs[0].name}'" if self.outputs else self.name
@@ -191,7 +193,8 @@ def _subgraph(graph: tflite.SubGraph, codes: list, buffers: list, names: dict) -
 
     def operator(op: tflite.Operator) -> Operator:
         name, version = codes[op.OpcodeIndex()]
-        return Operator(name, version, at(op.InputsAsNumpy()), at(op.OutputsAsNumpy()))
+        sides = (op.InputsAsNumpy(), op.OutputsAsNumpy(), op.IntermediatesAsNumpy())
+        return Operator(name, version, *map(at, sides))
 
     return Subgraph(
         tensors,

@@ -28,6 +28,15 @@ def test_chain_of_commands_on_files(cli, tmp_path, model_file, data_file):
     assert litert["status"] == "runs"
     assert 0 <= litert["accuracy"] <= 1
 
+    picture = tmp_path / "layers.png"
+    code, out, _ = cli("compare", small, lite, data, "--limit=5", f"--plot={picture}", "--json")
+    assert code == 0
+    assert json.loads(out)["samples"] == 5
+    assert picture.exists()
+    code, _, err = cli("compare", qat, lite, data, f"--plot={picture}")
+    assert code == 2
+    assert "--overwrite" in err
+
 
 def test_plan_is_written_and_shrunk_by(cli, tmp_path, model_file):
     plan, small = tmp_path / "plan.json", tmp_path / "small.keras"

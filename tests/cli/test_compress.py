@@ -29,6 +29,7 @@ def test_compress_writes_every_stage_and_prints_the_table(cli, tmp_path, model_f
         f"--output_dir={out_folder}",
         "--epochs=3",
         "--qat_epochs=1",
+        "--distill",
     )
     assert code == 0, err
     assert {p.name for p in out_folder.iterdir()} == WRITTEN

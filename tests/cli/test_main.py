@@ -6,7 +6,7 @@ import pytest
 
 from sft_keras.cli import main, shrink
 
-COMMANDS = ["compress", "prune", "shrink", "quantize", "convert", "verify", "inspect"]
+COMMANDS = ["compress", "prune", "shrink", "quantize", "convert", "verify", "compare", "inspect"]
 
 
 def test_help_lists_the_commands(cli):
@@ -37,6 +37,7 @@ def test_unknown_command_is_named(cli):
         ("quantize", "--epochs"),
         ("convert", "--dtype"),
         ("verify", "--json"),
+        ("compare", "--plot"),
         ("inspect", "IN"),
     ],
 )

@@ -252,3 +252,45 @@ def test_the_package_converts_what_quantize_returns(randomize):
     data = np.random.default_rng(0).normal(size=(16, 8, 8, 1))
     qat.fit(data, np.zeros((16, 6, 6, 2)), verbose=0)
     assert len(sft_keras.convert(qat).content) > 0
+
+
+def small_net():
+    image = keras.Input((8, 8, 1), name="image")
+    x = layers.Rescaling(1 / 255, name="scaling")(image)
+    x = layers.Conv2D(6, 3, activation="relu", name="conv")(x)
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(6, 3, name="conv_2")(x))
+    return keras.Model(image, layers.Dense(3, name="head")(layers.Flatten()(x)))
+
+
+@pytest.fixture
+def bytes_in():
+    return np.random.default_rng(0).uniform(20, 90, (32, 8, 8, 1)).astype("float32")
+
+
+@pytest.mark.parametrize("trained", [True, False], ids=["QAT", "PTQ"])
+def test_bytes_go_in_as_they_are(trained, bytes_in):
+    """Though the data is dark, so that its own range is not that of bytes."""
+    model = small_net()
+    if trained:
+        qat = quantize(model)
+        qat(bytes_in, training=True)
+        lite = sft_keras.convert(qat, input_dtype="uint8")
+    else:
+        lite = sft_keras.convert(model, bytes_in, input_dtype="uint8")
+    (image,) = lite.inputs
+    assert (image.dtype, image.scale, image.zero_point) == ("uint8", 1.0, 0)
+
+
+def test_recurrent_layers_are_trained_step_by_step():
+    x = keras.Input((5, 3))
+    model = keras.Model(x, layers.Dense(2)(layers.GRU(4)(x)))
+    model.compile("adam", "mse")
+    data = np.random.default_rng(0).normal(size=(64, 5, 3)).astype("float32")
+    target = data.sum((1, 2))[:, None] * np.ones((1, 2))
+    qat = quantize(model)
+    history = qat.fit(data, target, epochs=8, batch_size=8, verbose=0)
+    assert history.history["loss"][-1] < history.history["loss"][0]
+    lite = sft_keras.convert(qat)
+    (got,) = sft_keras.tflite.runtimes.run("litert", lite.content, [lite.quantize_input(data)])
+    expected = np.asarray(qat(data))
+    assert np.abs(lite.dequantize_output(got) - expected).max() < 4 * lite.outputs[0].scale

@@ -49,10 +49,16 @@ def _check_widths(model, small, mask):
     groups = sft_keras.channel_groups(model)
     widths = {name: len(classes) - mask[classes].sum() for name, classes in groups.producers}
     left = {name: len(c) for name, c in sft_keras.channel_groups(small).producers}
-    # Filters that each see all that comes in are a layer's own, no longer its input's.
+    # A grouped convolution left with one group, or with one channel a group, gains or loses filters
+    # of its own: those of a depthwise convolution are its input's.
     for name in left.keys() - widths.keys():
         assert model.get_layer(name).groups > small.get_layer(name).groups == 1
         del left[name]
+    for name in widths.keys() - left.keys():
+        conv = small.get_layer(name)
+        assert conv.kernel.shape[-2] == 1 < model.get_layer(name).kernel.shape[-2]
+        assert conv.groups > 1
+        assert conv.filters == widths.pop(name)
     assert left == widths
     sizes = [sum(w.size for w in x.get_weights()) for x in (model, small)]
     assert sizes[1] < sizes[0] if mask.any() else sizes[1] == sizes[0]

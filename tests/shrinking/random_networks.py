@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 ACTIVATIONS = st.sampled_from(["relu", "linear", "sigmoid", "tanh", "softplus", "elu", "gelu"])
 LARGEST = 24
 """Positions and channels beyond which a tensor only grows slower to compute."""
+MOST_HEADS = 4
+"""Keras 3 adds a bias of shape (heads, 1) along the steps, where there are as many as heads."""
 
 
 class Builder:
@@ -66,10 +68,13 @@ def conv(b, x):
     small = min(x.shape[1:-1]) < 4
     padding = "same" if small else b.one_of("same", "valid", *(["causal"] if rank == 1 else []))
     strided = {"strides": b.integer(1, 2)} if b.flag() else {"dilation_rate": b.integer(1, 2)}
+    filters, size = b.integer(1, 6), b.integer(1, 1 if small else 3)
+    if padding == "valid" and min(x.shape[1:-1]) <= strided.get("dilation_rate", 1) * (size - 1):
+        padding = "same"
     layer = b.layer(
         f"Conv{rank}D",
-        b.integer(1, 6),
-        b.integer(1, 1 if small else 3),
+        filters,
+        size,
         padding=padding,
         use_bias=b.flag(),
         activation=b.draw(ACTIVATIONS),
@@ -280,6 +285,8 @@ def each_step(b, x):
 def attention(b, x):
     """Multi-head attention of a sequence to itself or another."""
     other = b.partner(x, lambda t: len(t.shape) == 3)
+    if b.k is keras and min(x.shape[1], other.shape[1]) <= MOST_HEADS:
+        return None
     layer = b.layer("MultiHeadAttention", b.integer(1, 3), b.integer(1, 4), b.integer(1, 4))
     return layer(x, other)
 
@@ -288,6 +295,8 @@ def grouped_attention(b, x):
     """Attention with fewer heads of keys and values than of queries."""
     if b.k is not keras:
         return attention(b, x)
+    if x.shape[1] <= MOST_HEADS:
+        return None
     heads = b.integer(1, 2)
     layer = b.layer("GroupQueryAttention", b.integer(1, 3), heads * b.integer(1, 2), heads)
     return layer(x, x)

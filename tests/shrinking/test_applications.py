@@ -122,3 +122,14 @@ def test_depthwise_convolution_by_groups_may_be_left_with_one_group(flavor, rand
     assert small.get_layer("groups").groups == 1
     assert small.get_layer("groups").filters == 2
     assert "groups" in dict(sft_keras.channel_groups(small).producers)
+
+
+def test_grouped_convolution_may_be_left_with_one_channel_a_group(flavor, randomize):
+    layers = flavor.layers
+    image = flavor.Input((6, 6, 3))
+    x = layers.Conv2D(4, 3, groups=2, name="groups")(layers.Conv2D(4, 1, name="before")(image))
+    model = randomize(flavor.Model(image, layers.Flatten()(layers.Conv2D(2, 1)(x))))
+    small = sft_keras.shrink(model, sft_keras.Plan.of({"before": [0, 2], "groups": [1, 3]}))
+    conv = small.get_layer("groups")
+    assert (conv.groups, conv.filters, conv.kernel.shape[-2]) == (2, 2, 1)
+    assert "groups" not in dict(sft_keras.channel_groups(small).producers)

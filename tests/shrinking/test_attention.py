@@ -9,6 +9,7 @@ import pytest
 import sft_keras
 from sft_keras import flavors
 from sft_keras.channels.mask import apply_mask
+from sft_keras.errors import ShrinkError
 
 T, S, E = 5, 7, 6
 
@@ -402,3 +403,14 @@ def test_the_users_own_penalty_and_mask_do_not_stay(flavor, randomize):
     config = layer.get_config()
     assert config["kernel_regularizer"] is None
     assert config["kernel_constraint"] is None
+
+
+def test_as_many_heads_of_one_number_as_steps_are_refused_where_keras_3_mixes_them_up(randomize):
+    """Its `ops.add` takes a bias of shape (heads, 1) for one along the steps."""
+    x, bias = np.zeros((1, 2, 2, 1), "float32"), np.array([[1.0], [2.0]], "float32")
+    assert not np.array_equal(keras.ops.add(x, bias), x + bias), "mended: the refusal can go"
+    inputs = keras.Input((2, E))
+    model = randomize(keras.Model(inputs, _end(keras, _mha(keras, 3, 2)(inputs, inputs))))
+    plan = sft_keras.Plan.of({"mha": [0], "mha/key_dim": [0]})
+    with pytest.raises(ShrinkError, match="at layer 'mha'"):
+        sft_keras.shrink(model, plan)

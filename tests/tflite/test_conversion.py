@@ -1,3 +1,5 @@
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -6,7 +8,15 @@ import tf_keras
 
 import sft_keras
 from sft_keras.errors import ConversionError, DataError, GateError, UnsupportedError
-from sft_keras.tflite import conversion, convert, export, runtimes
+from sft_keras.tflite import (
+    LiteModel,
+    child,
+    conversion,
+    convert,
+    converter_process,
+    export,
+    runtimes,
+)
 
 
 def two_inputs(library, *, by_name=False):
@@ -55,7 +65,9 @@ def test_a_float_file_equals_the_model(pair):
 
 
 def test_the_gate_reads_every_file(qat_model, aborting, monkeypatch):
-    monkeypatch.setattr(conversion, "_run_converter", lambda *_: aborting.content)
+    monkeypatch.setattr(
+        conversion, "_run_converter", lambda *_: LiteModel(aborting.content, "'net'")
+    )
     with pytest.raises(GateError, match=r"(?s)The gate refuses 'net'.*aborts TFLite Micro"):
         convert(qat_model)
 
@@ -94,7 +106,7 @@ def test_bad_representative_data_is_refused_before_the_work(data, message):
 
 @pytest.mark.usefixtures("no_child")
 def test_bad_models_and_arguments_are_refused_before_the_work():
-    with pytest.raises(UnsupportedError, match="int8, float32"):
+    with pytest.raises(UnsupportedError, match="int8, int16x8"):
         convert(plain(keras), dtype="int4")
     with pytest.raises(UnsupportedError, match=r"got str"):
         convert("model.keras")
@@ -140,3 +152,157 @@ def test_names_are_public():
     assert sft_keras.convert is convert
     assert sft_keras.LiteModel is sft_keras.tflite.LiteModel
     assert sft_keras.verify is sft_keras.tflite.verify
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Converts in this process: a second instead of five, where nothing is to crash."""
+
+    in_child = conversion.child.run
+
+    def run(module, arguments, timeout):
+        if module != "sft_keras.tflite.converter_process":
+            return in_child(module, arguments, timeout)
+        folder, target, settings = arguments
+        given = converter_process.Settings(**json.loads(settings.read_text()))
+        return target.write_bytes(converter_process.convert(str(folder), given))
+
+    monkeypatch.setattr(conversion.child, "run", run)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).uniform(0, 255, (16, 6, 6, 1)).astype("float32")
+
+
+def wide(library):
+    """More than 1024 weights in its largest layer, the converter's least for small types."""
+    layers = library.layers
+    stack = [layers.Conv2D(8, 3, activation="relu"), layers.Flatten(), layers.Dense(16)]
+    return library.Sequential([library.Input((6, 6, 1), name="x"), *stack], name="wide")
+
+
+MODES = {
+    "int8": ("int8", "int8", {"int8", "int32"}),
+    "int16x8": ("int16", "int16", {"int16", "int8", "int32", "int64"}),
+    "dynamic": ("float32", "float32", {"float32", "int8", "int32"}),
+    "float16": ("float32", "float32", {"float32", "float16", "int32"}),
+    "float32": ("float32", "float32", {"float32", "int32"}),
+}
+
+
+@pytest.mark.parametrize("dtype", MODES)
+@pytest.mark.usefixtures("in_process")
+def test_every_mode_computes_what_the_model_does(dtype, flavor, images, randomize):
+    model = randomize(wide(flavor))
+    lite = convert(model, images, dtype=dtype)
+    (x,), (y,), dtypes = lite.inputs, lite.outputs, {t.dtype for t in lite.file.tensors}
+    assert (x.dtype, y.dtype) == MODES[dtype][:2]
+    assert dtypes <= MODES[dtype][2]
+    assert {"dynamic": "int8", "float16": "float16"}.get(dtype, "int32") in dtypes
+    (got,) = runtimes.run("litert", lite.content, [x.quantize(images)])
+    expected = np.asarray(model(images))
+    error = np.abs(y.dequantize(got) - expected).max() / np.abs(expected).max()
+    assert error < {"float32": 1e-5, "float16": 2e-3, "int16x8": 0.02}.get(dtype, 0.05)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_small_types_that_nothing_came_of_are_refused(images):
+    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Conv2D(2, 3)])
+    with pytest.raises(GateError, match="No weights became int8"):
+        convert(model, dtype="dynamic")
+
+
+@pytest.mark.parametrize("dtypes", [("uint8", "uint8"), ("float32", "float32"), ("uint8", None)])
+@pytest.mark.usefixtures("in_process")
+def test_inputs_and_outputs_of_another_dtype(dtypes, images, randomize):
+    model = randomize(wide(tf_keras))
+    lite = convert(model, images, input_dtype=dtypes[0], output_dtype=dtypes[1])
+    assert (lite.inputs[0].dtype, lite.outputs[0].dtype) == (dtypes[0], dtypes[1] or "int8")
+    (got,) = runtimes.run("litert", lite.content, [lite.quantize_input(images)])
+    expected = np.asarray(model(images))
+    assert np.abs(lite.dequantize_output(got) - expected).max() < 0.05 * np.abs(expected).max()
+
+
+def test_a_dtype_that_the_mode_has_not_is_refused(images):
+    with pytest.raises(UnsupportedError, match=r"input_dtype of a file in int16x8 'uint8'"):
+        convert(wide(keras), images, dtype="int16x8", input_dtype="uint8")
+
+
+@pytest.mark.usefixtures("in_process")
+def test_dense_has_one_range_for_old_runtimes_of_microcontrollers(images, randomize):
+    model = randomize(wide(keras))
+
+    def ranges(target):
+        lite = convert(model, images, target=target)
+        (dense,) = [op for op in lite.file.operators if op.name == "FULLY_CONNECTED"]
+        return dense.inputs[1].scales.size
+
+    assert ranges("tflm") == 1
+    assert ranges("litert") == 16
+
+
+@pytest.mark.usefixtures("in_process")
+def test_an_operator_that_microcontrollers_lack_passes_for_phones(images):
+    stack = [keras.layers.Conv2D(8, 3, activation="gelu"), keras.layers.Flatten()]
+    model = keras.Sequential([keras.Input((6, 6, 1)), *stack])
+    with pytest.raises(GateError, match=r"GELU.*missing from TFLite Micro.*target='litert'"):
+        convert(model, images)
+    assert "GELU" in {op.name for op in convert(model, images, target="litert").file.operators}
+
+
+RECURRENT = {
+    "LSTM": (lambda x: x.LSTM(4, return_sequences=True), "UNIDIRECTIONAL_SEQUENCE_LSTM"),
+    "both ways": (lambda x: x.Bidirectional(x.LSTM(3)), "UNIDIRECTIONAL_SEQUENCE_LSTM"),
+    "GRU": (lambda x: x.GRU(4), "FULLY_CONNECTED"),
+    "SimpleRNN": (lambda x: x.SimpleRNN(4), "FULLY_CONNECTED"),
+}
+
+
+@pytest.mark.parametrize(("make", "operator"), RECURRENT.values(), ids=RECURRENT)
+@pytest.mark.usefixtures("in_process")
+def test_recurrent_layers_run_on_microcontrollers(flavor, make, operator, randomize):
+    stack = [make(flavor.layers), flavor.layers.Flatten(), flavor.layers.Dense(3)]
+    model = randomize(flavor.Sequential([flavor.Input((6, 4)), *stack]))
+    data = np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
+    lite = convert(model, data)
+    operators = {op.name for op in lite.file.operators}
+    assert operator in operators
+    assert "WHILE" not in operators
+    expected = np.asarray(model(data))
+    for runtime in ("litert", "tflm"):
+        if runtimes.named(runtime).available():
+            (got,) = runtimes.run(runtime, lite.content, [lite.quantize_input(data)])
+            error = np.abs(lite.dequantize_output(got) - expected).mean() / np.abs(expected).max()
+            assert error < 0.02
+
+
+@pytest.mark.usefixtures("in_process")
+def test_tokens_stay_integers(flavor, randomize):
+    layers = flavor.layers
+    stack = [layers.Embedding(10, 4), layers.LayerNormalization(), layers.Flatten()]
+    tokens = flavor.Input((6,), dtype="int32")
+    x = tokens
+    for layer in [*stack, layers.Dense(2)]:
+        x = layer(x)
+    model = randomize(flavor.Model(tokens, x))
+    data = np.random.default_rng(0).integers(0, 10, (64, 6))
+    lite = convert(model, data)
+    assert [x.dtype for x in (*lite.inputs, *lite.outputs)] == ["int32", "int8"]
+    (got,) = runtimes.run("litert", lite.content, [lite.quantize_input(data)])
+    expected = np.asarray(model(data))
+    assert np.abs(lite.dequantize_output(got) - expected).mean() < 0.05 * np.abs(expected).max()
+
+
+def test_a_crash_of_the_converter_is_survived_and_told(monkeypatch):
+    """What was rewritten failed, so the model itself is tried; then the error tells why."""
+    tried = []
+
+    def crash(module, arguments, timeout):
+        tried.append(arguments[0])
+        raise child.ChildError("crashed with SIGSEGV")
+
+    monkeypatch.setattr(conversion.child, "run", crash)
+    with pytest.raises(ConversionError, match=r"'plain': crashed with SIGSEGV"):
+        convert(plain(keras), np.zeros((4, 4, 4, 1)))
+    assert len(tried) == 2

@@ -5,12 +5,15 @@ from sft_keras.quantization.passes.affine_backward import fold_backward
 from sft_keras.quantization.passes.affine_forward import fold_forward
 from sft_keras.quantization.passes.affine_leftover import affine_to_depthwise
 from sft_keras.quantization.passes.affine_sources import to_affine
+from sft_keras.quantization.passes.exponential import expand_elu
 from sft_keras.quantization.passes.merges import split_merges
+from sft_keras.quantization.passes.recurrent import unroll_recurrent, unroll_unfused
 from sft_keras.quantization.passes.separable import split_separable
 from sft_keras.quantization.passes.sequences import lift_sequences
 
 # In the order in which they run: a pass may count on what those before it did.
 PASSES = (
+    unroll_recurrent,
     split_activations,
     split_separable,
     split_merges,
@@ -21,9 +24,14 @@ PASSES = (
     lift_sequences,
 )
 
+DEPLOYED = (unroll_unfused, split_activations, expand_elu)
+"""The same for post-training quantization, whose converter does the rest itself."""
+
 __all__ = [
+    "DEPLOYED",
     "PASSES",
     "affine_to_depthwise",
+    "expand_elu",
     "fold_backward",
     "fold_forward",
     "lift_sequences",
@@ -31,4 +39,6 @@ __all__ = [
     "split_merges",
     "split_separable",
     "to_affine",
+    "unroll_recurrent",
+    "unroll_unfused",
 ]

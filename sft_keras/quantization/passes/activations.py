@@ -14,6 +14,7 @@ WITH_ACTIVATION = (
     layers.DepthwiseConv2D,
     layers.SeparableConv1D,
     layers.SeparableConv2D,
+    layers.Conv1DTranspose,
     layers.Conv2DTranspose,
     layers.Dense,
 )

@@ -1,5 +1,7 @@
 """An `Affine` folded into the layer before it."""
 
+from typing import Any
+
 import numpy as np
 import tf_keras
 from tf_keras import layers
@@ -12,22 +14,27 @@ from sft_keras.quantization.graph import call_with, like, output_layers, rewrite
 @proven
 def fold_backward(model: tf_keras.Model) -> tf_keras.Model:
     """Folds each `Affine` into the convolution or Dense that it alone reads, zero scales too."""
-    folds = {
-        before: after
-        for before, after in single_readers(model).items()
-        if type(before) in SCALED and isinstance(after, Affine)
-    }
-    folded, named = set(folds.values()), output_layers(model)
+    affines = folds(model)
+    folded, named = set(affines.values()), output_layers(model)
 
     def call(layer, *args, **kwargs):
         if layer in folded:
             return args[0]
-        if layer not in folds:
+        if layer not in affines:
             return layer(*args, **kwargs)
-        affine = folds[layer]
+        affine = affines[layer]
         return _fold(layer, affine, affine.name if affine in named else layer.name, *args)
 
     return rewrite(model, call)
+
+
+def folds(model: tf_keras.Model) -> dict[Any, Affine]:
+    """The layers that take up an `Affine` behind them, each with it."""
+    return {
+        before: after
+        for before, after in single_readers(model).items()
+        if type(before) in SCALED and isinstance(after, Affine)
+    }
 
 
 def _fold(layer, affine, name, x):

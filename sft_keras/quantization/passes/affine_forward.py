@@ -1,5 +1,7 @@
 """An `Affine` folded into the layer behind it."""
 
+from typing import Any
+
 import numpy as np
 import tf_keras
 from tf_keras import layers
@@ -17,21 +19,26 @@ TRAINABLE_SCALES = (1 / 16, 16)
 @proven
 def fold_forward(model: tf_keras.Model) -> tf_keras.Model:
     """Folds each `Affine` into the one convolution or Dense that reads it, where that is exact."""
-    folds = {
-        after: before
-        for before, after in single_readers(model).items()
-        if isinstance(before, Affine) and type(after) in FOLDED and _is_exact(before, after)
-    }
-    folded = set(folds.values())
+    affines = folds(model)
+    folded = set(affines.values())
 
     def call(layer, *args, **kwargs):
         if layer in folded:
             return args[0]
-        if layer not in folds:
+        if layer not in affines:
             return layer(*args, **kwargs)
-        return _fold(folds[layer], layer, *args)
+        return _fold(affines[layer], layer, *args)
 
     return rewrite(model, call)
+
+
+def folds(model: tf_keras.Model) -> dict[Any, Affine]:
+    """The layers that take up an `Affine` before them, each with it."""
+    return {
+        after: before
+        for before, after in single_readers(model).items()
+        if isinstance(before, Affine) and type(after) in FOLDED and _is_exact(before, after)
+    }
 
 
 def _is_exact(affine, layer) -> bool:

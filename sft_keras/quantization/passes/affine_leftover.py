@@ -23,11 +23,14 @@ def affine_to_depthwise(model: tf_keras.Model) -> tf_keras.Model:
 
 def _depthwise(layer, x):
     scale, shift = layer.get_weights()
+    options = {"kernel_size": 1, "trainable": layer.trainable}
     if len(x.shape) == 4:
-        return [(layers.DepthwiseConv2D(1, name=layer.name), [scale.reshape(1, 1, -1, 1), shift])]
+        conv = layers.DepthwiseConv2D(**options, name=layer.name)
+        return [(conv, [scale.reshape(1, 1, -1, 1), shift])]
     if len(x.shape) == 3:
-        return [(layers.DepthwiseConv1D(1, name=layer.name), [scale.reshape(1, -1, 1), shift])]
-    conv = layers.DepthwiseConv2D(1, name=f"{layer.name}_scale")
+        conv = layers.DepthwiseConv1D(**options, name=layer.name)
+        return [(conv, [scale.reshape(1, -1, 1), shift])]
+    conv = layers.DepthwiseConv2D(**options, name=f"{layer.name}_scale")
     return [
         (layers.Reshape((1, 1, x.shape[-1]), name=f"{layer.name}_lift"), []),
         (conv, [scale.reshape(1, 1, -1, 1), shift]),

@@ -33,7 +33,9 @@ def to_affine(model: tf_keras.Model) -> tf_keras.Model:
 def _affine(layer, x):
     values = FORMS[type(layer)](layer)
     weights = [np.broadcast_to(np.ravel(value), x.shape[-1:]) for value in values]
-    return [(Affine(name=layer.name), weights)]
+    # What the model never trained, such as the range of the pixels, stays as it is.
+    trainable = bool(layer.trainable_weights)
+    return [(Affine(name=layer.name, trainable=trainable), weights)]
 
 
 def _per_channel(value: Any, x: Any) -> bool:

@@ -1,11 +1,13 @@
 """One-dimensional layers as two-dimensional ones of height 1, which have int8 kernels."""
 
 import functools
+from collections import Counter
 from typing import Any
 
 import tf_keras
 from tf_keras import layers
 
+from sft_keras import flavors
 from sft_keras.quantization.equality import proven
 from sft_keras.quantization.graph import Replaced, like, rewrite
 
@@ -17,12 +19,14 @@ POSITIONWISE = (layers.Activation, layers.ReLU, layers.LeakyReLU)
 def lift_sequences(model: tf_keras.Model) -> tf_keras.Model:
     """Turns `Conv1D` and its like on (length, channels) into 2-D on (1, length, channels)."""
     lifted: dict[int, Any] = {}
+    calls = Counter(call.layer for call in flavors.calls(model))
     images = Replaced(lambda layer, _: LIFTED.get(type(layer), _positionwise)(layer))
     reshaped = functools.cache(_reshape)
 
     def call(layer, *args, **kwargs):
         x = args[0]
-        follows = isinstance(layer, POSITIONWISE) and id(x) in lifted
+        # One that is called again, on what may not be lifted, stays as it is.
+        follows = isinstance(layer, POSITIONWISE) and id(x) in lifted and calls[layer] == 1
         if type(layer) not in LIFTED and not follows:
             return layer(*args, **kwargs)
         if id(x) not in lifted:
@@ -71,6 +75,17 @@ def _depthwise(layer):
     return [(conv, _lifted_weights(layer))]
 
 
+def _transposed(layer):
+    conv = layers.Conv2DTranspose(
+        layer.filters,
+        padding=layer.padding,
+        strides=(1, *layer.strides),
+        kernel_regularizer=layer.kernel_regularizer,
+        **_kernel_arguments(layer),
+    )
+    return [(conv, _lifted_weights(layer))]
+
+
 def _name(layer):
     return f"{layer.name}_2d"
 
@@ -113,6 +128,7 @@ def _cropping(layer):
 
 LIFTED = {
     layers.Conv1D: _conv,
+    layers.Conv1DTranspose: _transposed,
     layers.DepthwiseConv1D: _depthwise,
     layers.MaxPooling1D: _pooling(layers.MaxPooling2D),
     layers.AveragePooling1D: _pooling(layers.AveragePooling2D),

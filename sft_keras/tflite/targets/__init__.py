@@ -7,7 +7,6 @@ from importlib import resources
 from sft_keras.errors import UnsupportedError
 
 
-@functools.cache
 def operators(target: str) -> dict[str, str]:
     """The operators that a target runs.
 
@@ -24,10 +23,24 @@ def operators(target: str) -> dict[str, str]:
         >>> targets.operators("tflm")["PADV2"]
         'AddPadV2'
     """
+    return _read(target)["operators"]
+
+
+def title(target: str) -> str:
+    """What people call the target."""
+    return _read(target)["title"]
+
+
+def has_per_channel_dense(target: str) -> bool:
+    """Whether every version of the target reads a FULLY_CONNECTED with a range for each output."""
+    return _read(target)["per_channel_dense"]
+
+
+@functools.cache
+def _read(target: str) -> dict:
     if target not in names():
         raise UnsupportedError(f"Target '{target}' is unknown; choose one of {', '.join(names())}.")
-    text = resources.files(__name__).joinpath(f"{target}.json").read_text(encoding="utf-8")
-    return json.loads(text)["operators"]
+    return json.loads(resources.files(__name__).joinpath(f"{target}.json").read_text("utf-8"))
 
 
 def names() -> list[str]:

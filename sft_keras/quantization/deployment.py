@@ -1,0 +1,46 @@
+"""What a plain model is rewritten to before it is converted, so that the file runs on devices."""
+
+from typing import Any
+
+from absl import logging
+
+from sft_keras import flavors
+from sft_keras.quantization.passes import DEPLOYED
+from sft_keras.quantization.port import port
+from sft_keras.quantization.problem import Problem
+
+
+def deployable(model: Any) -> Any:
+    """A model that computes the same in a way that the converter and small runtimes take.
+
+    Keras 3 writes some layers (LSTM, LayerNormalization, Embedding) in operations that the
+    converter crashes on or leaves in float; those of tf_keras come out whole. Recurrent layers
+    without an operator of their own are unrolled.
+
+    Args:
+        model: a plain model of either Keras.
+
+    Returns:
+        An equal tf_keras model, or `model` itself where it cannot be ported.
+    """
+    problems: list[Problem] = []
+    ported = port(model, problems)
+    if problems:
+        names = ", ".join(f"'{problem.layer}'" for problem in problems)
+        logging.info("Converting '%s' as it is, for its %s.", model.name, names)
+        return model
+    for rewrite in DEPLOYED:
+        ported = rewrite(ported)
+    return ported
+
+
+def is_recurrent(model: Any) -> bool:
+    """Whether a model, or one nested in it, has recurrent layers."""
+    return any(
+        is_recurrent(call.layer) if flavors.is_model(call.layer) else _steps(call.layer)
+        for call in flavors.calls(model)
+    )
+
+
+def _steps(layer: Any) -> bool:
+    return hasattr(layer, "cell") or hasattr(layer, "forward_layer")

@@ -1,0 +1,41 @@
+"""ELU and SELU in operators that the converter has int8 kernels for."""
+
+import functools
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from tf_keras import layers
+
+from sft_keras.quantization.equality import proven
+from sft_keras.quantization.graph import rewrite
+
+# Klambauer et al. 2017, Self-Normalizing Neural Networks.
+SELU = {"alpha": 1.6732632423543772, "scale": 1.0507009873554805}
+
+
+@proven
+def expand_elu(model: tf_keras.Model) -> tf_keras.Model:
+    """Turns `elu(x)` into `relu(x) + alpha * (exp(min(x, 0)) - 1)`, and SELU likewise."""
+    named = functools.cache(lambda name: layers.Activation("linear", name=name))
+
+    def call(layer, *args, **kwargs):
+        form = _form(layer)
+        # What makes the output keeps the name.
+        return layer(*args, **kwargs) if form is None else named(layer.name)(_elu(*args, **form))
+
+    return rewrite(model, call)
+
+
+def _form(layer: Any) -> dict | None:
+    if type(layer) is layers.ELU:
+        return {"alpha": float(layer.alpha)}
+    function = layer.activation if type(layer) is layers.Activation else None
+    if function is tf_keras.activations.elu:
+        return {}
+    return SELU if function is tf_keras.activations.selu else None
+
+
+def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0) -> Any:
+    negative = tf.exp(tf.minimum(x, 0.0)) * (scale * alpha) - scale * alpha
+    return tf.nn.relu(x) * scale + negative if scale != 1 else tf.nn.relu(x) + negative

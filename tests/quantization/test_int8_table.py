@@ -1,0 +1,117 @@
+"""The table in docs/int8.md: what becomes int8 by training, what by calibration, what does not.
+
+    SFT_WRITE_TABLE=1 python -m pytest tests/quantization/test_int8_table.py -m slow
+
+writes it anew; without, the same run says what a new TensorFlow or TFMOT changed.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import keras
+import pytest
+from int8_cases import CASES, data_for
+
+from sft_keras import convert, quantize
+from sft_keras.errors import ConversionError, GateError
+from sft_keras.quantization import problems
+from sft_keras.tflite import child, conversion, converter_process
+
+PAGE = Path(__file__).parents[2] / "docs" / "int8.md"
+HEAD = ("layer", "QAT", "PTQ", "why not")
+ROW = re.compile(r"^\| `(.+)` \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
+YES, PHONES, NO = "yes", "LiteRT", "no"
+
+
+@pytest.fixture(autouse=True)
+def _fresh_names():
+    keras.backend.clear_session()
+
+
+@pytest.fixture(scope="module")
+def page():
+    return PAGE.read_text()
+
+
+def rows(text):
+    return {name: rest for name, *rest in ROW.findall(text)}
+
+
+def test_the_table_names_every_case(page):
+    assert list(rows(page)) == list(CASES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_cannot_be_trained_is_refused_before_any_training(name, page):
+    assert (rows(page)[name][0] == NO) == bool(problems(CASES[name]()))
+
+
+def forked(module, arguments, timeout):
+    """Converts in a fork: no start of TensorFlow, and a crash is survived all the same."""
+    assert module == "sft_keras.tflite.converter_process"
+    folder, target, settings = arguments
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            given = converter_process.Settings(**json.loads(settings.read_text()))
+            target.write_bytes(converter_process.convert(str(folder), given))
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitpid(pid, 0)[1]
+    if status:
+        raise child.ChildError(f"crashed with status {status}")
+
+
+def trained(make):
+    """Whether quantization-aware training ends in int8, and why not."""
+    model = make()
+    found = problems(model)
+    if found:
+        return NO, f"QAT: {found[0].reason}"
+    qat = quantize(model)
+    qat(data_for(model), training=True)
+    return outcome(lambda target: convert(qat, target=target), "QAT")
+
+
+def calibrated(make):
+    """Whether post-training quantization ends in int8, and why not."""
+    model = make()
+    data = data_for(model, 32)
+    return outcome(lambda target: convert(model, data, target=target), "PTQ")
+
+
+def outcome(run, kind):
+    why = ""
+    for target, answer in (("tflm", YES), ("litert", PHONES)):
+        try:
+            run(target)
+        except GateError as error:
+            finding = str(error).splitlines()[1].partition(":")[0]
+            why = why or f"{kind}: {re.sub(r' .[^ ]*. ', ' ', finding.removeprefix('- '), count=1)}"
+        except ConversionError:
+            return NO, f"{kind}: the converter fails"
+        else:
+            return answer, why
+    return NO, why
+
+
+@pytest.mark.slow
+def test_the_table_says_what_happens(monkeypatch, page):
+    monkeypatch.setattr(conversion.child, "run", forked)
+    lines = []
+    for name, make in CASES.items():
+        keras.backend.clear_session()
+        (qat, why_qat), (ptq, why_ptq) = trained(make), calibrated(make)
+        reasons = "; ".join(filter(None, (why_qat, why_ptq)))
+        lines.append(f"| `{name}` | {qat} | {ptq} | {reasons} |")
+        print(lines[-1], flush=True)
+    if os.environ.get("SFT_WRITE_TABLE"):
+        before, after = page[: page.index("| layer")], page[page.rindex("|\n") + 2 :]
+        table = ["| " + " | ".join(HEAD) + " |", "| --- | --- | --- | --- |", *lines]
+        PAGE.write_text(before + "\n".join(table) + "\n" + after)
+    else:
+        assert lines == [m.group(0) for m in ROW.finditer(page)]
