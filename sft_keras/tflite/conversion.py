@@ -154,6 +154,11 @@ def _run_converter(
             f"Model '{model.name}' has no quantization ranges; pass it through "
             "sft_keras.quantize(model) first, or give representative_data=."
         )
+    if promise.dtype == "int16x8" and trace.has_fake_quant:
+        raise UnsupportedError(
+            f"Model '{model.name}' was trained for int8, not int16x8; convert the model that it "
+            "was made from, with representative_data=."
+        )
     with tempfile.TemporaryDirectory(prefix="sft_keras_") as temporary:
         folder = Path(temporary)
         saved_model, target = folder / "saved_model", folder / "model.tflite"

@@ -110,7 +110,7 @@ def test_the_table_says_what_happens(monkeypatch, page):
         lines.append(f"| `{name}` | {qat} | {ptq} | {reasons} |")
         print(lines[-1], flush=True)
     if os.environ.get("SFT_WRITE_TABLE"):
-        before, after = page[: page.index("| layer")], page[page.rindex("|\n") + 2 :]
+        before, after = page[: page.index("| layer |")], page[page.rindex("|\n") + 2 :]
         table = ["| " + " | ".join(HEAD) + " |", "| --- | --- | --- | --- |", *lines]
         PAGE.write_text(before + "\n".join(table) + "\n" + after)
     else:

@@ -8,6 +8,7 @@ import sft_keras
 from sft_keras.errors import UnsupportedError
 from sft_keras.quantization import int8, problems, quantize, to_tf_keras
 from sft_keras.quantization.passes import PASSES
+from sft_keras.tflite import runtimes
 
 
 def conv_norm_relu(x, filters, size=3, **options):
@@ -291,6 +292,6 @@ def test_recurrent_layers_are_trained_step_by_step():
     history = qat.fit(data, target, epochs=8, batch_size=8, verbose=0)
     assert history.history["loss"][-1] < history.history["loss"][0]
     lite = sft_keras.convert(qat)
-    (got,) = sft_keras.tflite.runtimes.run("litert", lite.content, [lite.quantize_input(data)])
+    (got,) = runtimes.run("litert", lite.content, [lite.quantize_input(data)])
     expected = np.asarray(qat(data))
     assert np.abs(lite.dequantize_output(got) - expected).max() < 4 * lite.outputs[0].scale

@@ -229,6 +229,11 @@ def test_a_dtype_that_the_mode_has_not_is_refused(images):
         convert(wide(keras), images, dtype="int16x8", input_dtype="uint8")
 
 
+def test_int16x8_of_a_model_trained_for_int8_is_refused(qat_model):
+    with pytest.raises(UnsupportedError, match="trained for int8, not int16x8"):
+        convert(qat_model, dtype="int16x8")
+
+
 @pytest.mark.usefixtures("in_process")
 def test_dense_has_one_range_for_old_runtimes_of_microcontrollers(images, randomize):
     model = randomize(wide(keras))

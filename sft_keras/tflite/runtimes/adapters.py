@@ -55,6 +55,7 @@ def tflite_interpreter(package: str, resolver: str, threads: int = 1) -> Callabl
         def step(sample: Sequence[np.ndarray]) -> list[np.ndarray]:
             for index, value in zip(inputs, sample, strict=True):
                 interpreter.set_tensor(index, value)
+            interpreter.reset_all_variables()  # in which an LSTM would remember the last sample
             interpreter.invoke()
             return [interpreter.get_tensor(index) for index in outputs]
 
@@ -78,6 +79,7 @@ def micro_interpreter(content: bytes, arena: int = MICRO_ARENA) -> Step:
     interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena)
 
     def step(sample: Sequence[np.ndarray]) -> list[np.ndarray]:
+        interpreter.reset()
         for index, value in enumerate(sample):
             interpreter.set_input(value, index)
         interpreter.invoke()

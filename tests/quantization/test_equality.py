@@ -1,0 +1,63 @@
+"""The proof: what float32 rounds away passes in networks of any depth, a mistake does not."""
+
+import numpy as np
+import pytest
+import tf_keras
+from tf_keras import layers
+
+from sft_keras.errors import UnsupportedError
+from sft_keras.quantization.equality import require_equal
+from sft_keras.shrinking import proof
+
+
+def amplifying(depth=14):
+    """A network that makes far more than 1e-5 of one rounding; its outputs are not constant."""
+    tf_keras.backend.clear_session()
+    rng = np.random.default_rng(0)
+    x = y = tf_keras.Input((16,))
+    for _ in range(depth):
+        dense, norm = layers.Dense(16), layers.BatchNormalization()
+        y = layers.Activation("relu")(norm(dense(y)))
+        dense.set_weights([rng.normal(size=(16, 16)), rng.normal(size=16)])
+        before = tf_keras.Model(x, dense.output)(rng.normal(size=(8, 16)).astype("float32"))
+        moments = np.mean(before, 0), np.var(before, 0)
+        norm.set_weights([np.full(16, 3.0), rng.normal(size=16), *moments])
+    return tf_keras.Model(x, y)
+
+
+def changed(model, change):
+    copy = tf_keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            change(layer)
+    return copy
+
+
+def rounded_otherwise(norm):
+    gamma = norm.gamma.numpy()
+    norm.gamma.assign(np.nextafter(gamma, gamma + 1))
+
+
+def of_another_epsilon(norm):
+    norm.moving_variance.assign_add(np.full(16, 1e-3))
+
+
+def difference(model, other):
+    inputs = proof.random_inputs(model)
+    return proof.relative_difference(proof.outputs(model, inputs), proof.outputs(other, inputs))
+
+
+def test_rounding_passes_however_deep_the_network():
+    model = amplifying()
+    outputs = proof.outputs(model, proof.random_inputs(model))[0]
+    assert outputs.std(0).max() > 0.1 * np.abs(outputs).max()
+    other = changed(model, rounded_otherwise)
+    assert difference(model, other) > proof.FLOAT32_TOLERANCE
+    require_equal(model, other)
+
+
+def test_a_mistake_is_refused_in_the_same_network():
+    model = amplifying()
+    with pytest.raises(UnsupportedError, match="Step 'fold' changed the outputs"):
+        require_equal(model, changed(model, of_another_epsilon), "fold")
