@@ -170,7 +170,7 @@ def _resize(images, size, interpolation="bilinear", antialias=False, **others) -
 
 
 def _rms_norm(x: Any, scale: Any = None, axis: Any = -1, epsilon: float | None = None) -> Any:
-    power = tf.reduce_mean(tf.square(x), axis, keepdims=True)
+    power = tf.reduce_mean(x * x, axis, keepdims=True)
     y = x * tf.math.rsqrt(power + (1e-7 if epsilon is None else epsilon))
     return y if scale is None else y * scale
 
@@ -212,7 +212,7 @@ _UNARY = {
     "softplus": tf.math.softplus,
     "softsign": tf.nn.softsign,
     "sqrt": tf.sqrt,
-    "square": tf.square,
+    "square": lambda x: x * x,  # tf.square stays float where all else becomes int8
     "tan": tf.tan,
     "tanh": tf.tanh,
 }

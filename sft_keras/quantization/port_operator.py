@@ -55,7 +55,7 @@ def _as_function(call: flavors.Call, original: flavors.Call, name: str) -> Any:
         raise Unportable(f"is the operator '{operator}', which is not ported", WAY_OUT)
     promotes = operator in PROMOTING and "float" in flavors.dtype_name(original.outputs[0])
     kept = {
-        id(x): x if promotes else _with_dtype(x, old)
+        id(x): _with_dtype(x, "float32" if promotes else flavors.dtype_name(old))
         for x, old in zip(call.inputs, original.inputs, strict=True)
     }
     args, kwargs = tree.map_structure(lambda x: kept.get(id(x), x), (call.args, call.kwargs))
@@ -72,10 +72,10 @@ def _as_function(call: flavors.Call, original: flavors.Call, name: str) -> Any:
     return made
 
 
-def _with_dtype(x: Any, old: Any) -> Any:
-    """`x` as the integers or booleans that it was: the new graph begins with floats."""
-    dtype = flavors.dtype_name(old)
-    return x if "float" in dtype or flavors.dtype_name(x) == dtype else tf.cast(x, dtype)
+def _with_dtype(x: Any, dtype: str) -> Any:
+    """`x` in a dtype; floats are all alike, for the port computes in float32."""
+    same = flavors.dtype_name(x) == dtype or ("float" in flavors.dtype_name(x) and "float" in dtype)
+    return x if same else tf.cast(x, dtype)
 
 
 def _operands(call: flavors.Call) -> list:

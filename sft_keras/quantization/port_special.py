@@ -25,7 +25,8 @@ def _rms_normalization(layer: Any, name: str) -> Callable:
     scale = layers.Rescaling(np.asarray(flavors.to_numpy(layer.scale)), name=name)
 
     def call(x: Any) -> Any:
-        power = tf.reduce_mean(tf.square(x), axis=layer.axis, keepdims=True)
+        # Not tf.square, which the converter leaves in float.
+        power = tf.reduce_mean(x * x, axis=layer.axis, keepdims=True)
         return scale(x * tf.math.rsqrt(power + layer.epsilon))
 
     return call

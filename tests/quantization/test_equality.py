@@ -10,7 +10,7 @@ from sft_keras.quantization.equality import require_equal
 from sft_keras.shrinking import proof
 
 
-def amplifying(depth=14):
+def amplifying(depth=24):
     """A network that makes far more than 1e-5 of one rounding; its outputs are not constant."""
     tf_keras.backend.clear_session()
     rng = np.random.default_rng(0)
