@@ -21,7 +21,7 @@ from sft_keras.tflite import child, conversion, converter_process
 
 PAGE = Path(__file__).parents[2] / "docs" / "int8.md"
 HEAD = ("layer", "QAT", "PTQ", "why not")
-ROW = re.compile(r"^\| `([^\"]+)` \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
+ROW = re.compile(r"^\| `([^`\"\n]+)` \| (.*) \| (.*) \| (.*) \|$", re.MULTILINE)
 YES, PHONES, NO = "yes", "LiteRT", "no"
 
 
