@@ -12,7 +12,7 @@ from absl import logging
 
 from sft_keras.errors import UnsupportedError
 from sft_keras.tflite import child, comparison_plot
-from sft_keras.tflite.data import Slot, batches
+from sft_keras.tflite.data import batches
 from sft_keras.tflite.deviation import Deviation
 from sft_keras.tflite.layer_outputs import LayerOutput, LayerOutputs
 from sft_keras.tflite.lite_model import LiteModel
@@ -187,14 +187,7 @@ def _listed(inputs: Sequence[Any]) -> str:
 
 def _collect(lite: LiteModel, data: Any, limit: int | None) -> list[np.ndarray]:
     """The samples, as real values, one array an input of the file."""
-    for details in lite.inputs:
-        if details.shape[:1] != (1,) or -1 in details.shape:
-            raise UnsupportedError(
-                f"Input '{details.name}' of {lite.name} has shape {list(details.shape)}; convert "
-                "with sft_keras.convert, which fixes the batch at 1."
-            )
-    slots = [Slot(details.name, details.shape[1:]) for details in lite.inputs]
-    parts = [batch.inputs for batch in batches(data, slots, limit)]
+    parts = [batch.inputs for batch in batches(data, lite.slots(), limit)]
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 

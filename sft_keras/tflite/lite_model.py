@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sft_keras.errors import DataError, FileError
+from sft_keras.errors import DataError, FileError, UnsupportedError
 from sft_keras.tflite import schema
+from sft_keras.tflite.data import Slot
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +111,20 @@ class LiteModel:
     def outputs(self) -> tuple[TensorDetails, ...]:
         """The outputs, in the order the file has them."""
         return tuple(map(_tensor_details, self.file.subgraphs[0].outputs))
+
+    def slots(self) -> list[Slot]:
+        """The inputs as data has to fit them.
+
+        Raises:
+            UnsupportedError: the file's batch is not 1.
+        """
+        for details in self.inputs:
+            if details.shape[:1] != (1,) or -1 in details.shape:
+                raise UnsupportedError(
+                    f"Input '{details.name}' of {self.name} has shape {list(details.shape)}; "
+                    "convert with sft_keras.convert, which fixes the batch at 1."
+                )
+        return [Slot(details.name, details.shape[1:]) for details in self.inputs]
 
     def quantize_input(self, x: np.ndarray, index: int = 0) -> np.ndarray:
         """Real values as the file's input takes them.

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from absl import logging
 
-from sft_keras.errors import UnsupportedError
 from sft_keras.tflite import runtimes
 from sft_keras.tflite.child import ChildError
-from sft_keras.tflite.data import Slot, batches
+from sft_keras.tflite.data import batches
 from sft_keras.tflite.lite_model import LiteModel
 
 # TFLite Micro's kernels compute what these do, so all others are compared with them.
@@ -155,15 +154,8 @@ def _run_all(
 def _collect(
     lite: LiteModel, data: Any, limit: int | None
 ) -> tuple[list[np.ndarray], np.ndarray | None]:
-    for details in lite.inputs:
-        if details.shape[:1] != (1,) or -1 in details.shape:
-            raise UnsupportedError(
-                f"Input '{details.name}' of {lite.name} has shape {list(details.shape)}; convert "
-                "with sft_keras.convert, which fixes the batch at 1."
-            )
-    slots = [Slot(details.name, details.shape[1:]) for details in lite.inputs]
     parts, labels = [], []
-    for batch in batches(data, slots, limit):
+    for batch in batches(data, lite.slots(), limit):
         pairs = zip(lite.inputs, batch.inputs, strict=True)
         parts.append([details.quantize(array) for details, array in pairs])
         if batch.labels is not None:

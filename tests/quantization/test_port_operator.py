@@ -206,7 +206,7 @@ INTEGERS = {
 
 @pytest.mark.parametrize("case", INTEGERS)
 def test_integers(case):
-    ported((6,), INTEGERS[case], "int32")
+    assert ported((6,), INTEGERS[case], "int32").inputs[0].dtype == "int32"
 
 
 def test_pixels_are_scaled_by_layers():

@@ -1,5 +1,6 @@
 """The cells of recurrent layers as plain layers, which have int8 kernels."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ class Shared:
         return self._made[name]
 
 
-class Cell:
+class Cell(abc.ABC):
     """The layers that stand in for a cell: for each gate one over inputs and one over the state.
 
     All steps share them, as they share the cell, so that a gate has one kernel and one range.
@@ -73,6 +74,7 @@ class Cell:
         cut = self.shared(f"step_{step}", kind, crops)(sequence)
         return self.shared("flat", layers.Reshape, tuple(shape[1:]))(cut)
 
+    @abc.abstractmethod
     def step(self, parts: list, states: list) -> list:
         """The states after a step; the first of them is the output.
 
@@ -80,7 +82,6 @@ class Cell:
             parts: each gate's part of what comes in.
             states: those before the step; none at the first, where they are zero.
         """
-        raise NotImplementedError
 
     def gate(self, number: int, parts: list, state: Any) -> Any:
         """A gate's value; `state` is None where it is zero."""
