@@ -32,6 +32,24 @@ def _share(text):
     return value
 
 
+def layer_dtypes(text: str) -> dict[str, str]:
+    """A dtype for some layers: `head=float32,block?_*=int16x8`."""
+    pairs = [part.rpartition("=") for part in text.split(",")]
+    if not all(name.strip() and dtype.strip() for name, _, dtype in pairs):
+        raise argparse.ArgumentTypeError(f"{text} is not like head=float32,block?_*=int16x8")
+    return {name.strip(): dtype.strip() for name, _, dtype in pairs}
+
+
+def add_layer_dtypes(parser: argparse.ArgumentParser, example: str) -> None:
+    """Adds `--layer_dtypes`."""
+    parser.add_argument(
+        "--layer_dtypes",
+        type=layer_dtypes,
+        metavar="LAYER=DTYPE",
+        help=f"layers, by name or pattern, that compute in another dtype: {example}",
+    )
+
+
 def image_size(text: str) -> tuple[int, int]:
     """Height and width in pixels, `96` or `96x128`."""
     match = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", text)

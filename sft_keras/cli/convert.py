@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", choices=("tflm", "litert"), default="tflm", help="what runs it; default: tflm"
     )
+    arguments.add_layer_dtypes(parser, "head=float32,block?_*=int16x8")
     arguments.add_number(parser, "timeout", 600, "seconds that the converter may take")
 
 
@@ -44,6 +45,6 @@ def run(args: argparse.Namespace) -> None:
     from sft_keras.cli import data
 
     samples = data.load(args, model).train if args.dataset else None
-    keys = ("dtype", "input_dtype", "output_dtype", "target", "timeout")
+    keys = ("dtype", "input_dtype", "output_dtype", "target", "layer_dtypes", "timeout")
     lite = sft_keras.convert(model, samples, **{key: getattr(args, key) for key in keys})
     lite.save(args.output, overwrite=args.overwrite)

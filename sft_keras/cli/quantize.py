@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_files(parser)
     arguments.add_dataset(parser)
     arguments.add_number(parser, "epochs", 5, "epochs of quantization-aware training")
+    arguments.add_layer_dtypes(parser, "head=float32")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -28,6 +29,6 @@ def run(args: argparse.Namespace) -> None:
 
     dataset = data.load(args, model)
     training.require_compiled(model)
-    qat = sft_keras.quantize(model)
+    qat = sft_keras.quantize(model, layer_dtypes=args.layer_dtypes)
     training.fit(qat, dataset.train, dataset.val, args.epochs, verbose=arguments.ONE_LINE_PER_EPOCH)
     files.save_model(qat, args.output)

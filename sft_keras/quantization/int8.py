@@ -72,14 +72,14 @@ OTHER_WAY_OUT = (
 )
 
 
-def problems(model: tf_keras.Model) -> list[Problem]:
-    """The layers of a rewritten model that have no int8 form."""
+def problems(model: tf_keras.Model, floats: Collection[str] = ()) -> list[Problem]:
+    """The layers of a rewritten model that have no int8 form, but for those that stay `floats`."""
     found = dict.fromkeys(
         call.layer
         for call in flavors.calls(model)
         if not flavors.is_input_layer(call.layer) and form_of(call.layer) is None
     )
-    return [_problem(layer) for layer in found]
+    return [_problem(layer) for layer in found if layer.name not in floats]
 
 
 def _problem(layer: Any) -> Problem:
@@ -99,12 +99,15 @@ def form_of(layer: Any) -> Form | None:
     return FORMS.get(type(layer))
 
 
-def apply(model: tf_keras.Model, pixels: Collection[str] = ()) -> tf_keras.Model:
+def apply(
+    model: tf_keras.Model, pixels: Collection[str] = (), floats: Collection[str] = ()
+) -> tf_keras.Model:
     """Wraps every layer of a rewritten model so that it computes as its int8 form will.
 
     Args:
         model: functional tf_keras model without `problems`.
         pixels: names of inputs that take bytes.
+        floats: names of layers that stay as they are.
 
     Returns:
         A new tf_keras model with the layers of `model` inside, not compiled.
@@ -112,7 +115,7 @@ def apply(model: tf_keras.Model, pixels: Collection[str] = ()) -> tf_keras.Model
     # Here TFMOT is needed for the first time; importing it takes seconds.
     from sft_keras.quantization.tfmot import PIXELS, wrap
 
-    left_to_reader = _left_to_reader(model)
+    left_to_reader = _left_to_reader(model, floats)
     wrapped: dict[int, Any] = {}
 
     def once(key, layer, kernels, output, inputs):
@@ -122,15 +125,19 @@ def apply(model: tf_keras.Model, pixels: Collection[str] = ()) -> tf_keras.Model
         return wrapped[id(key)]
 
     def quantized_input(x):
-        if not flavors.is_symbolic(x) or not flavors.is_input_layer(flavors.producer(x)):
+        if not flavors.is_symbolic(x):
+            return x
+        producer = flavors.producer(x)
+        if not flavors.is_input_layer(producer) and producer.name not in floats:
             return x
         if "float" not in x.dtype.name:
             return x  # tokens, which are looked up
-        name = flavors.producer(x).name
-        output = PIXELS if name in pixels else True
-        return once(x, layers.Activation("linear", name=f"{name}_int8"), {}, output, x)(x)
+        output = PIXELS if producer.name in pixels else True
+        return once(x, layers.Activation("linear", name=f"{producer.name}_int8"), {}, output, x)(x)
 
     def call(layer, *args, **kwargs):
+        if layer.name in floats:
+            return layer(*args, **kwargs)
         form = form_of(layer) or Form()
         args, kwargs = tree.map_structure(quantized_input, (args, kwargs))
         output = form.output and layer not in left_to_reader
@@ -139,13 +146,16 @@ def apply(model: tf_keras.Model, pixels: Collection[str] = ()) -> tf_keras.Model
     return rewrite(model, call)
 
 
-def _left_to_reader(model: tf_keras.Model) -> set:
+def _left_to_reader(model: tf_keras.Model, floats: Collection[str]) -> set:
     """Layers whose output is quantized behind the ReLU or Concatenate that alone reads it."""
     return {
         layer
         for layer, reader in single_readers(model).items()
-        if (_fuses(layer) and _is_relu(reader))
-        or ((_fuses(layer) or _is_relu(layer)) and isinstance(reader, layers.Concatenate))
+        if reader.name not in floats
+        and (
+            (_fuses(layer) and _is_relu(reader))
+            or ((_fuses(layer) or _is_relu(layer)) and isinstance(reader, layers.Concatenate))
+        )
     }
 
 

@@ -1,5 +1,6 @@
 """`quantize`: the public function, and the list of what stands in its way."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import tf_keras
@@ -7,14 +8,18 @@ from absl import logging
 
 from sft_keras import flavors
 from sft_keras.distillation import teach
+from sft_keras.errors import ArgumentError
 from sft_keras.quantization import compiling, int8
+from sft_keras.quantization.layer_dtypes import by_name, of_rewritten
 from sft_keras.quantization.passes import PASSES
 from sft_keras.quantization.pixels import pixel_inputs
 from sft_keras.quantization.port import port
 from sft_keras.quantization.problem import Problem, require_none
 
 
-def quantize(model: Any, teacher: Any = None) -> tf_keras.Model:
+def quantize(
+    model: Any, teacher: Any = None, layer_dtypes: Mapping[str, str] | None = None
+) -> tf_keras.Model:
     """Makes a model ready for quantization-aware training with TFMOT.
 
     The model is ported to tf_keras and rewritten into an equal one whose every layer has an int8
@@ -27,6 +32,8 @@ def quantize(model: Any, teacher: Any = None) -> tf_keras.Model:
         model: a built Sequential or Functional model of Keras 3 or tf_keras; it is not changed.
         teacher: a model that helps to train the result, as in `Distill`: the one before pruning.
             It is not saved with the result: a loaded one trains without, or with `Distill`.
+        layer_dtypes: layers to leave alone, as `{"head": "float32"}`, by name or pattern. They stay
+            float in the file, which then passes the gate with exactly those.
 
     Returns:
         A functional tf_keras model, compiled like `model` with a fresh optimizer at the current
@@ -35,7 +42,8 @@ def quantize(model: Any, teacher: Any = None) -> tf_keras.Model:
     Raises:
         UnsupportedError: something has no int8 form; the message lists all such layers, each with
             the way out; or there is a teacher and one of the models is not compiled.
-        ArgumentError: the teacher does not fit the model.
+        ArgumentError: the teacher does not fit the model, or `layer_dtypes` names a layer that
+            there is not.
 
     Example:
         >>> qat = sft_keras.quantize(model)
@@ -43,9 +51,9 @@ def quantize(model: Any, teacher: Any = None) -> tf_keras.Model:
         >>> sft_keras.convert(qat).save("model.tflite")
     """
     found: list[Problem] = []
-    rewritten, settings = _prepare(model, found)
+    rewritten, settings, floats = _prepare(model, found, layer_dtypes or {})
     require_none(found, model.name)
-    qat = int8.apply(rewritten, pixel_inputs(model))
+    qat = int8.apply(rewritten, pixel_inputs(model), floats)
     if settings:
         qat.compile(**settings)
     if teacher is not None:
@@ -54,11 +62,12 @@ def quantize(model: Any, teacher: Any = None) -> tf_keras.Model:
     return qat
 
 
-def problems(model: Any) -> list[Problem]:
+def problems(model: Any, layer_dtypes: Mapping[str, str] | None = None) -> list[Problem]:
     """Everything that keeps a model from being quantized, found without training it.
 
     Args:
         model: as in `quantize`.
+        layer_dtypes: likewise.
 
     Returns:
         One `Problem` with `layer`, `reason` and `way_out` for each; empty if `quantize` works.
@@ -71,16 +80,29 @@ def problems(model: Any) -> list[Problem]:
         ...     print(problem)
     """
     found: list[Problem] = []
-    _prepare(model, found)
+    _prepare(model, found, layer_dtypes or {})
     return found
 
 
-def _prepare(model: Any, found: list[Problem]) -> tuple[tf_keras.Model, dict]:
-    """The rewritten port of a model and its compile settings; problems go to `found`."""
+def _prepare(
+    model: Any, found: list[Problem], layer_dtypes: Mapping[str, str]
+) -> tuple[tf_keras.Model, dict, set[str]]:
+    """The rewritten port of a model, its compile settings, and which layers are to stay float.
+
+    Problems go to `found`.
+    """
     flavors.require_graph(model)
+    chosen = by_name(model, layer_dtypes)
+    if "int16x8" in chosen.values():
+        raise ArgumentError(
+            "quantize() leaves layers float32; for int16x8 give layer_dtypes to convert(), with "
+            "representative_data=."
+        )
     settings = compiling.settings(model, found)
     rewritten = port(model, found)
     for rewrite in PASSES:
         rewritten = rewrite(rewritten)
-    found += int8.problems(rewritten)
-    return rewritten, settings
+    dtypes = of_rewritten(rewritten, model, chosen)
+    floats = {name for name, dtype in dtypes.items() if dtype == "float32"}
+    found += int8.problems(rewritten, floats)
+    return rewritten, settings, floats

@@ -1,9 +1,7 @@
 """`convert`: a Keras model in, a checked `.tflite` file out."""
 
-import json
-import tempfile
 import time
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -12,12 +10,11 @@ from absl import logging
 
 from sft_keras import flavors
 from sft_keras.errors import ConversionError, UnsupportedError
-from sft_keras.tflite import child, export, gate, schema, targets
+from sft_keras.tflite import child, converter, gate, mixed
 from sft_keras.tflite.data import Slot, batches
 from sft_keras.tflite.lite_model import LiteModel
 
 CALIBRATION_SAMPLES = 500  # more only costs time: ranges hardly move after some hundred
-CALIBRATED = ("int8", "int16x8")
 
 
 def convert(
@@ -28,6 +25,7 @@ def convert(
     input_dtype: str | None = None,
     output_dtype: str | None = None,
     target: str = "tflm",
+    layer_dtypes: Mapping[str, str] | None = None,
     timeout: float = 600,
 ) -> LiteModel:
     """Converts a model to `.tflite` and refuses a file that a device could not run.
@@ -55,12 +53,17 @@ def convert(
         target: what runs the file, `"tflm"` or `"litert"`: operators that it lacks are refused.
             For `"tflm"` all outputs of a Dense share one range, for versions before September 2024
             misread others.
+        layer_dtypes: layers that compute in another dtype, `"int8"`, `"int16x8"` or `"float32"`,
+            by name or pattern: `{"head": "float32"}`. They must be so, and no others, to pass the
+            gate. For a model that is quantized after training; one from `sft_keras.quantize`
+            knows which of its layers stayed float.
         timeout: seconds after which the converter is stopped.
 
     Returns:
         A `LiteModel`.
 
     Raises:
+        ArgumentError: `layer_dtypes` names a layer that there is not.
         UnsupportedError: the model is of a kind that cannot be converted, or has nothing to
             quantize by.
         DataError: `representative_data` does not fit the model.
@@ -74,27 +77,36 @@ def convert(
     """
     promise = gate.Promise(dtype, target, input_dtype, output_dtype)
     _require_convertible(model)
+    chosen = mixed.chosen_names(model, layer_dtypes or {}, dtype, representative_data is not None)
     samples = None
-    if dtype in CALIBRATED and representative_data is not None:
+    if dtype in converter.CALIBRATED and representative_data is not None:
         samples = _collect(model, representative_data)
     started = time.monotonic()
-    lite = _converted(model, promise, samples, timeout)
+    lite, promise = _converted(model, promise, chosen, samples, timeout)
     logging.info("Converted %r in %.1f s.", lite, time.monotonic() - started)
     gate.check(lite, promise)
     return lite
 
 
 def _converted(
-    model: Any, promise: gate.Promise, samples: list[np.ndarray] | None, timeout: float
-) -> LiteModel:
+    model: Any,
+    promise: gate.Promise,
+    chosen: Mapping[str, str],
+    samples: list[np.ndarray] | None,
+    timeout: float,
+) -> tuple[LiteModel, gate.Promise]:
     """The file of a model, or of an equal one that the converter takes sooner."""
     # Only here, for TFMOT need not be installed to convert a float model.
     from sft_keras.quantization.deployment import deployable, is_recurrent
+    from sft_keras.quantization.layer_dtypes import of_rewritten
 
     rewritten = samples is not None or is_recurrent(model)
     for candidate in dict.fromkeys((deployable(model) if rewritten else model, model)):
         try:
-            return _run_converter(candidate, promise, samples, timeout)
+            if chosen:
+                dtypes = of_rewritten(candidate, model, chosen)
+                return mixed.convert(candidate, dtypes, promise, samples, timeout)
+            return converter.run(candidate, promise, samples, timeout), promise
         except child.ChildError as error:
             failure = error
             logging.warning("The TFLite converter gave up on '%s': %s.", candidate.name, error)
@@ -143,37 +155,3 @@ def _collect(model: Any, data: Any) -> list[np.ndarray]:
         pixels.pinned(x) if slot.name in bytes_in else x
         for slot, x in zip(_slots(model), samples, strict=True)
     ]
-
-
-def _run_converter(
-    model: Any, promise: gate.Promise, samples: list[np.ndarray] | None, timeout: float
-) -> LiteModel:
-    trace = export.trace(model)
-    if promise.dtype in CALIBRATED and samples is None and not trace.has_fake_quant:
-        raise UnsupportedError(
-            f"Model '{model.name}' has no quantization ranges; pass it through "
-            "sft_keras.quantize(model) first, or give representative_data=."
-        )
-    if promise.dtype == "int16x8" and trace.has_fake_quant:
-        raise UnsupportedError(
-            f"Model '{model.name}' was trained for int8, not int16x8; convert the model that it "
-            "was made from, with representative_data=."
-        )
-    with tempfile.TemporaryDirectory(prefix="sft_keras_") as temporary:
-        folder = Path(temporary)
-        saved_model, target = folder / "saved_model", folder / "model.tflite"
-        trace.save(saved_model)
-        settings = {
-            "dtype": promise.dtype,
-            "input_dtype": promise.io[0],
-            "output_dtype": promise.io[1],
-            "per_channel_dense": targets.has_per_channel_dense(promise.target),
-        }
-        if samples is not None:
-            settings["samples"] = str(folder / "samples.npz")
-            np.savez(folder / "samples.npz", **dict(zip(trace.inputs, samples, strict=True)))
-        (folder / "settings.json").write_text(json.dumps(settings))
-        arguments: list[str | Path] = [saved_model, target, folder / "settings.json"]
-        child.run("sft_keras.tflite.converter_process", arguments, timeout)
-        content = target.read_bytes()
-    return LiteModel(schema.reorder_io(content, trace.inputs, trace.outputs), f"'{model.name}'")

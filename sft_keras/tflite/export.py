@@ -58,8 +58,8 @@ def trace(model: Any) -> Trace:
         ['image']
     """
     ins, outs = flavors.inputs(model), flavors.outputs(model)
-    in_names = _readable(flavors.producer(tensor).name for tensor in ins)
-    out_names = _readable(flavors.producer(tensor).name for tensor in outs)
+    in_names = readable(flavors.producer(tensor).name for tensor in ins)
+    out_names = readable(flavors.producer(tensor).name for tensor in outs)
     specs = [
         tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name)
         for tensor, name in zip(ins, in_names, strict=True)
@@ -81,7 +81,7 @@ def _serve(model: Any, out_names: Sequence[str]) -> Callable:
     return serve
 
 
-def _readable(names: Iterable[str]) -> list[str]:
+def readable(names: Iterable[str]) -> list[str]:
     """Names as a signature may have them: identifiers, each once, without TFMOT's prefix."""
     result: list[str] = []
     for name in names:

@@ -6,7 +6,7 @@ to sentences, and `CHECKS` says which of them a file has to pass.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,14 @@ class Promise:
         input_dtype: of its inputs, but for those of integers such as tokens; by default that of
             the computation.
         output_dtype: of its outputs, likewise.
+        chosen: names of tensors that are to have another dtype, each with that.
     """
 
     dtype: str = "int8"
     target: str = "tflm"
     input_dtype: str | None = None
     output_dtype: str | None = None
+    chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self):
         _require_one_of("dtype", self.dtype, DTYPES)
@@ -123,7 +125,7 @@ def findings(lite: LiteModel, promise: Promise | None = None) -> list[str]:
 
 def no_float(file: schema.File, promise: Promise) -> Iterator[str]:
     """Float tensors, each with the operator that reads or writes it."""
-    floats = {tensor for tensor in file.tensors if "float" in tensor.dtype}
+    floats = {t for t in file.tensors if "float" in t.dtype and t.name not in promise.chosen}
     for operator in file.operators:
         touched = floats.intersection(operator.inputs + operator.outputs)
         if touched and not _is_at_the_ends(operator, touched, file):
@@ -157,9 +159,17 @@ def io_dtypes(file: schema.File, promise: Promise) -> Iterator[str]:
     sides = ("Input", graph.inputs), ("Output", graph.outputs)
     for (side, tensors), dtype in zip(sides, promise.io, strict=True):
         for tensor in tensors:
-            if tensor.dtype not in (dtype, *INTEGERS):
+            if tensor.dtype not in (promise.chosen.get(tensor.name, dtype), *INTEGERS):
                 way_out = f"convert with {side.lower()}_dtype='{dtype}'"
                 yield f"{side} '{tensor.name}' is {tensor.dtype}: {way_out}."
+
+
+def chosen_dtypes(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Tensors of layers that were to compute in another dtype, and do not."""
+    for tensor in file.tensors:
+        dtype = promise.chosen.get(tensor.name, tensor.dtype)
+        if tensor.dtype != dtype:
+            yield f"Tensor '{tensor.name}' is {tensor.dtype}, not {dtype} as layer_dtypes says."
 
 
 def builtin_operators(file: schema.File, promise: Promise) -> Iterator[str]:
@@ -263,6 +273,7 @@ EVERY: tuple[Check, ...] = (builtin_operators, static_shapes, has_signature)
 QUANTIZED: tuple[Check, ...] = (
     no_float,
     io_dtypes,
+    chosen_dtypes,
     *EVERY,
     target_operators,
     seen_inputs,
