@@ -66,7 +66,7 @@ def _load_keras(path):
 
 
 def _load_tf_keras(path):
-    from sft_keras.quantization.tfmot import load_model
+    from sft_keras.quantization import load_model
 
     return load_model(path)  # safe_mode is the default, as in Keras 3
 

@@ -229,12 +229,7 @@ def _own_name(variable: Any) -> str:
     return variable.name.rpartition("/")[-1]
 
 
-def load_model(path: str) -> tf_keras.Model:
-    """Loads a quantization-aware model that was saved as `.keras`, ready to train on.
-
-    Example:
-        >>> qat.save("qat.keras")
-        >>> qat = sft_keras.quantization.load_model("qat.keras")
-    """
+def load(path: str) -> tf_keras.Model:
+    """Loads a model with TFMOT's layers in it."""
     with tfmot.quantization.keras.quantize_scope():
         return tf_keras.models.load_model(path)

@@ -5,9 +5,9 @@ from keras import layers
 
 from sft_keras import flavors
 from sft_keras.errors import UnsupportedError
-from sft_keras.quantization import copy_back, quantize
+from sft_keras.quantization import copy_back, load_model, quantize
 from sft_keras.quantization.graph import like, rewrite
-from sft_keras.quantization.tfmot import load_model, weights_inside
+from sft_keras.quantization.tfmot import weights_inside
 from sft_keras.shrinking import proof
 
 IMAGE, SEQUENCE, VECTOR = (8, 8, 3), (8, 3), (6,)

@@ -57,7 +57,7 @@ def test_evaluate_shows_the_plain_loss(flavor):
 
 
 def test_the_teacher_is_not_saved(tmp_path):
-    from sft_keras.quantization.tfmot import load_model
+    from sft_keras.quantization import load_model
 
     taught = trained(quantize(conv_net(keras), teacher=conv_net(keras, seed=5)), epochs=1)
     taught.save(tmp_path / "qat.keras")

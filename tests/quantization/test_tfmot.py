@@ -7,8 +7,7 @@ import pytest
 import tf_keras
 from tf_keras import layers
 
-from sft_keras.quantization import int8
-from sft_keras.quantization.tfmot import load_model
+from sft_keras.quantization import int8, load_model
 
 CHECK = """
 import os
