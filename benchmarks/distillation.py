@@ -10,48 +10,22 @@ of the paired differences to the same without any teacher.
 
 import os
 import statistics
-import sys
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-sys.path.append(str(Path(__file__).parent.parent / "examples"))
 
 import keras
-import spoken_digits
-import tensorflow as tf
+import tasks
 from absl import app, flags
 
 import sft_keras
-from sft_keras import datasets, training
-from sft_keras.cli.network import default_network
+from sft_keras import training
 from sft_keras.cloning import compiled_copy
 
-# --data, --epochs, --qat_epochs and --pruning_ratio are those of the example.
 FLAGS = flags.FLAGS
 flags.DEFINE_list("tasks", ["digits", "spoken"], "Data sets, each with its network.")
 flags.DEFINE_list("seeds", ["0", "1", "2"], "Seeds of training.")
 flags.DEFINE_float("temperature", None, "Of the teacher, if not the default.")
 flags.DEFINE_float("weight", None, "Likewise.")
-
-RATE = 3e-3
-
-
-def digits(seed: int) -> tuple:
-    """Scikit-learn's digits and the network of the command line."""
-    data = datasets.load("digits", seed=seed)
-    return default_network(data.input_shape, data.num_classes), data.train, data.val
-
-
-def spoken(seed: int) -> tuple:
-    """Spoken digits, the network and the time shifts of the example."""
-    del seed
-    x, y, x_test, y_test, words = spoken_digits.load(Path(FLAGS.data))
-    train = tf.data.Dataset.from_tensor_slices((x, y)).cache().shuffle(len(x))
-    train = train.map(spoken_digits.shifted).batch(64).prefetch(1)
-    return spoken_digits.ds_cnn(x.shape[1:], len(words)), train, (x_test, y_test)
-
-
-TASKS = {"digits": digits, "spoken": spoken}
 
 
 def distill(teacher: keras.Model) -> sft_keras.Distill:
@@ -63,8 +37,7 @@ def distill(teacher: keras.Model) -> sft_keras.Distill:
 def measure(task: str, seed: int) -> dict[str, tuple[float, float]]:
     """Accuracy in percent and cross entropy of every stage, by name."""
     keras.utils.set_random_seed(seed)
-    dense, train, val = TASKS[task](seed)
-    spoken_digits.compile_model(dense, RATE)
+    dense, train, val, _ = tasks.ALL[task](seed)
     training.fit(dense, train, val, FLAGS.epochs, verbose=0)
     found = {"before": _score(dense, val)}
     for pruned in ("without", "teacher"):
@@ -86,7 +59,7 @@ def _pruned(dense, train, val, seed, taught):
     callbacks += [distill(dense)] if taught else []
     training.fit(model, train, val, FLAGS.epochs, callbacks=callbacks, verbose=0)
     small = sft_keras.shrink(model)
-    small.optimizer.learning_rate = RATE / 10  # for what follows
+    small.optimizer.learning_rate = tasks.RATE / 10  # for what follows
     return small
 
 
