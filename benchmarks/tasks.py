@@ -9,6 +9,7 @@ sys.path.append(str(Path(__file__).parent.parent / "examples"))
 import cifar
 import keras
 import networks
+import numpy as np
 import spoken_digits
 import tensorflow as tf
 from absl import flags
@@ -38,7 +39,8 @@ def digits(seed: int) -> Task:
     """Scikit-learn's digits and the network of the command line."""
     data = datasets.load("digits", seed=seed)
     model = _compiled(default_network(data.input_shape, data.num_classes))
-    return Task(model, data.train, data.val, data.train)
+    val = tuple(np.concatenate(part) for part in zip(*data.val.as_numpy_iterator(), strict=True))
+    return Task(model, data.train, val, data.train)
 
 
 def spoken(seed: int) -> Task:
