@@ -96,6 +96,7 @@ class SymmetricRange(tfmot.quantization.keras.quantizers.Quantizer):
 
     Args:
         channel_axes: how many of the last axes number the output channels; 0 for one range.
+        unit: what the kernel is stored in.
     """
 
     # A bias is int32 in steps of (input step x kernel step): on a kernel of zeros, whose step would
@@ -103,8 +104,9 @@ class SymmetricRange(tfmot.quantization.keras.quantizers.Quantizer):
     # moves the output, whose range all channels share, by less than one step.
     SMALLEST_SHARE, SMALLEST = 1 / 256, 1e-4
 
-    def __init__(self, channel_axes: int):
+    def __init__(self, channel_axes: int, unit: float = 1.0):
         self.channel_axes = channel_axes
+        self.unit = unit
 
     def build(self, tensor_shape: Any, name: str, layer: Any) -> dict:
         """Makes no variables."""
@@ -113,13 +115,14 @@ class SymmetricRange(tfmot.quantization.keras.quantizers.Quantizer):
     def __call__(self, inputs: Any, training: bool, weights: dict, **kwargs: Any) -> Any:
         """Rounds a kernel of shape (..., *channels)."""
         options = {"num_bits": 8, "narrow_range": True}
+        inputs, smallest = inputs * self.unit, self.SMALLEST * self.unit
         if not self.channel_axes:
-            high = tf.maximum(tf.reduce_max(tf.abs(inputs)), self.SMALLEST)
+            high = tf.maximum(tf.reduce_max(tf.abs(inputs)), smallest)
             return tf.quantization.fake_quant_with_min_max_vars(inputs, -high, high, **options)
         flat = tf.reshape(inputs, (*inputs.shape[: -self.channel_axes], -1))
         high = tf.reduce_max(tf.abs(flat), axis=list(range(len(flat.shape) - 1)))
         high = tf.maximum(high, tf.reduce_max(high) * self.SMALLEST_SHARE)
-        high = tf.maximum(high, self.SMALLEST)
+        high = tf.maximum(high, smallest)
         rounded = tf.quantization.fake_quant_with_min_max_vars_per_channel(
             flat, -high, high, **options
         )
@@ -127,7 +130,7 @@ class SymmetricRange(tfmot.quantization.keras.quantizers.Quantizer):
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        return {"channel_axes": self.channel_axes}
+        return {"channel_axes": self.channel_axes, "unit": self.unit}
 
 
 @tf_keras.saving.register_keras_serializable("sft_keras")
@@ -135,17 +138,23 @@ class Int8Config(tfmot.quantization.keras.QuantizeConfig):
     """What TFMOT's wrapper quantizes in one layer.
 
     Args:
-        kernels: for each kernel's attribute name, its `SymmetricRange` argument.
+        kernels: for each kernel's attribute name, how many of its last axes number the output
+            channels.
         output: whether the output is quantized here; `PIXELS` if it holds bytes.
+        units: what each kernel is stored in, by attribute name.
     """
 
-    def __init__(self, kernels: dict[str, int], output: bool | str):
+    def __init__(self, kernels: dict[str, int], output: bool | str, units: dict[str, float]):
         self.kernels = kernels
         self.output = output
+        self.units = units
 
     def get_weights_and_quantizers(self, layer: Any) -> list:
         """The kernels of `layer`, each with its quantizer."""
-        return [(getattr(layer, name), SymmetricRange(n)) for name, n in self.kernels.items()]
+        return [
+            (getattr(layer, name), SymmetricRange(axes, self.units[name]))
+            for name, axes in self.kernels.items()
+        ]
 
     def set_quantize_weights(self, layer: Any, quantize_weights: list) -> None:
         """Puts the rounded kernels in place of the kernels."""
@@ -168,7 +177,7 @@ class Int8Config(tfmot.quantization.keras.QuantizeConfig):
 
     def get_config(self) -> dict:
         """The constructor's arguments."""
-        return {"kernels": self.kernels, "output": self.output}
+        return {"kernels": self.kernels, "output": self.output, "units": self.units}
 
 
 @tf_keras.saving.register_keras_serializable("sft_keras")
@@ -202,10 +211,25 @@ def wrap(
         A built layer of the same name, with the weights of `layer`.
     """
     # A wrapper tracks other variables when what it wraps is built already, and cannot be loaded.
-    wrapper = Int8Wrapper(like(layer), Int8Config(kernels, output), name_prefix="")
+    units = {name: _unit(getattr(layer, name).numpy()) for name in kernels}
+    wrapper = Int8Wrapper(like(layer), Int8Config(kernels, output, units), name_prefix="")
     wrapper.build(input_shape)
-    wrapper.layer.set_weights(layer.get_weights())
+    wrapper.layer.set_weights([w.numpy() / units.get(_own_name(w), 1.0) for w in layer.weights])
     return wrapper
+
+
+USUAL = 16
+"""How many times smaller or larger than a fresh kernel one may be to train as it is."""
+
+
+def _unit(kernel: np.ndarray) -> float:
+    """A number to divide a kernel by, so that an optimizer's steps suit it.
+
+    A kernel that a Rescaling of pixels was folded into is some 255 times smaller than others; steps
+    of the usual size would tear it apart.
+    """
+    size = float(np.std(kernel) * np.sqrt(kernel.size / kernel.shape[-1]))
+    return size if size > 0 and not 1 / USUAL <= size <= USUAL else 1.0
 
 
 def weights_inside(wrapper: Any, layer: tf_keras.layers.Layer) -> list[np.ndarray]:
@@ -219,14 +243,15 @@ def weights_inside(wrapper: Any, layer: tf_keras.layers.Layer) -> list[np.ndarra
         The weights; empty if the two are not alike.
     """
     # Once called, the layer inside holds rounded kernels; only the wrapper has the variables.
-    found = {_own_name(variable): variable.numpy() for variable in wrapper.weights}
+    units = wrapper.quantize_config.units if isinstance(wrapper, Int8Wrapper) else {}
+    found = {_own_name(w): w.numpy() * units.get(_own_name(w), 1.0) for w in wrapper.weights}
     names = [_own_name(variable) for variable in layer.weights]
     known = len(found) == len(wrapper.weights) and set(names) <= set(found)
     return [found[name] for name in names] if known else []
 
 
 def _own_name(variable: Any) -> str:
-    return variable.name.rpartition("/")[-1]
+    return variable.name.rpartition("/")[-1].partition(":")[0]
 
 
 def load(path: str) -> tf_keras.Model:

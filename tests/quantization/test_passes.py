@@ -216,8 +216,15 @@ def test_a_scale_alone_folds_into_a_padded_convolution(randomize):
     assert kinds(applied(model, "to_affine", "fold_forward")) == ["Conv2D"]
 
 
-def test_pixels_are_scaled_by_a_layer_so_that_kernels_stay_trainable(randomize):
-    model = randomize(model_of(layers.Rescaling(1 / 255), layers.Conv2D(4, 3)))
+def test_the_scale_of_pixels_goes_into_the_kernel(randomize):
+    model = randomize(model_of(layers.Rescaling(1 / 255), layers.Conv2D(4, 3, padding="same")))
+    assert kinds(applied(model, "to_affine", "fold_forward")) == ["Conv2D"]
+    assert kinds(applied(model, "scalings_to_affine", "fold_forward")) == ["Conv2D"]
+
+
+def test_channels_of_very_different_scales_stay_apart_from_the_kernel(randomize):
+    scales = layers.Rescaling([1.0, 0.01, 0.01])
+    model = randomize(model_of(scales, layers.Conv2D(4, 3), shape=(8, 8, 3)))
     assert kinds(applied(model, "to_affine", "fold_forward")) == ["Affine", "Conv2D"]
 
 

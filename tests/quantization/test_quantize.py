@@ -6,7 +6,7 @@ from keras import layers
 
 import sft_keras
 from sft_keras.errors import UnsupportedError
-from sft_keras.quantization import int8, problems, quantize, to_tf_keras
+from sft_keras.quantization import copy_back, int8, problems, quantize, to_tf_keras
 from sft_keras.quantization.passes import PASSES
 from sft_keras.tflite import runtimes
 
@@ -280,6 +280,18 @@ def test_bytes_go_in_as_they_are(trained, bytes_in):
         lite = sft_keras.convert(model, bytes_in, input_dtype="uint8")
     (image,) = lite.inputs
     assert (image.dtype, image.scale, image.zero_point) == ("uint8", 1.0, 0)
+    # What scales the pixels went into the kernel.
+    assert [op.name for op in lite.file.operators][:2] == ["QUANTIZE", "CONV_2D"]
+
+
+def test_a_kernel_that_scales_pixels_trains_like_any_other(bytes_in):
+    model = small_net()
+    model.compile(keras.optimizers.Adam(1e-3), "mse")
+    qat = quantize(model)
+    before = copy_back(qat, model).get_weights()[0]
+    qat.fit(bytes_in, np.ones((len(bytes_in), 3)), epochs=1, batch_size=len(bytes_in), verbose=0)
+    after = copy_back(qat, model).get_weights()[0]
+    assert 0 < np.abs(after - before).max() < 0.05 * np.std(before)
 
 
 def test_recurrent_layers_are_trained_step_by_step():

@@ -4,7 +4,7 @@ from sft_keras.quantization.passes.activations import split_activations
 from sft_keras.quantization.passes.affine_backward import fold_backward
 from sft_keras.quantization.passes.affine_forward import fold_forward
 from sft_keras.quantization.passes.affine_leftover import affine_to_depthwise
-from sft_keras.quantization.passes.affine_sources import to_affine
+from sft_keras.quantization.passes.affine_sources import scalings_to_affine, to_affine
 from sft_keras.quantization.passes.exponential import expand_elu
 from sft_keras.quantization.passes.merges import split_merges
 from sft_keras.quantization.passes.recurrent import unroll_recurrent, unroll_unfused
@@ -24,7 +24,7 @@ PASSES = (
     lift_sequences,
 )
 
-DEPLOYED = (unroll_unfused, split_activations, expand_elu)
+DEPLOYED = (unroll_unfused, split_activations, expand_elu, scalings_to_affine, fold_forward)
 """The same for post-training quantization, whose converter does the rest itself."""
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "fold_backward",
     "fold_forward",
     "lift_sequences",
+    "scalings_to_affine",
     "split_activations",
     "split_merges",
     "split_separable",

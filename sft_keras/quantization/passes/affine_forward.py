@@ -11,9 +11,9 @@ from sft_keras.quantization.equality import proven
 from sft_keras.quantization.graph import call_with, rewrite, single_readers
 from sft_keras.quantization.passes.affine_backward import with_bias
 
-# A kernel that a fold makes far smaller or larger than it was is one that the optimizer, whose
-# steps stay as they are, tears apart at once (pixels in 0..255 scaled by 1/255).
-TRAINABLE_SCALES = (1 / 16, 16)
+# What a fold multiplies all of a kernel with, training undoes (see `tfmot.wrap`); a channel that it
+# makes far smaller or larger than the others is one that the optimizer's steps tear apart.
+SPREAD = 16
 
 
 @proven
@@ -43,8 +43,8 @@ def folds(model: tf_keras.Model) -> dict[Any, Affine]:
 
 def _is_exact(affine, layer) -> bool:
     scale, shift = affine.get_weights()
-    low, high = TRAINABLE_SCALES
-    if np.any(np.abs(scale) < low) or np.any(np.abs(scale) > high):
+    sizes = np.abs(scale)
+    if not sizes.all() or sizes.max() > SPREAD * sizes.min():
         return False
     # What pads the border is zero, not `shift`.
     pads = getattr(layer, "padding", "valid") != "valid" and set(layer.kernel_size) != {1}

@@ -17,11 +17,21 @@ def to_affine(model: tf_keras.Model) -> tf_keras.Model:
 
     What acts on another axis than the last stays as it is.
     """
+    return _with_affine(model, FORMS)
 
+
+@proven
+def scalings_to_affine(model: tf_keras.Model) -> tf_keras.Model:
+    """Does the same to each Rescaling and Normalization alone."""
+    kinds = (layers.Rescaling, layers.Normalization)
+    return _with_affine(model, {kind: FORMS[kind] for kind in kinds})
+
+
+def _with_affine(model, forms):
     affine = Replaced(_affine)
 
     def call(layer, *args, **kwargs):
-        form = FORMS.get(type(layer))
+        form = forms.get(type(layer))
         values = form(layer) if form else None
         if values is None or not all(_per_channel(value, args[0]) for value in values):
             return layer(*args, **kwargs)
