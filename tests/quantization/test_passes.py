@@ -310,3 +310,29 @@ def test_outputs_keep_their_names(case, randomize):
     model = randomize(tf_keras.Model(x, OUTPUTS[case](x)))
     rewritten = applied(model, *(rewrite_pass.__name__ for rewrite_pass in passes.PASSES))
     assert rewritten.output_names == ["out"]
+
+
+GROUPS = {
+    "two": ({"groups": 2}, (4, 4, 6)),
+    "each channel": ({"groups": -1}, (5, 4)),
+    "one": ({"groups": 1, "scale": False}, (6,)),
+    "without shift": ({"groups": 3, "center": False, "epsilon": 0.1}, (2, 3, 2, 6)),
+}
+
+
+@pytest.mark.parametrize(("options", "shape"), GROUPS.values(), ids=GROUPS)
+def test_group_normalization_becomes_layer_normalization(options, shape, randomize):
+    model = randomize(model_of(layers.GroupNormalization(**options), shape=shape))
+    kept = kinds(applied(model, "group_norm_to_layer_norm"))
+    assert "LayerNormalization" in kept
+    assert "GroupNormalization" not in kept
+
+
+def test_group_normalization_of_another_axis_stays(randomize):
+    model = randomize(model_of(layers.GroupNormalization(2, axis=1), shape=(4, 6)))
+    assert kinds(applied(model, "group_norm_to_layer_norm")) == ["GroupNormalization"]
+
+
+def test_a_vector_is_repeated_by_upsampling():
+    model = model_of(layers.RepeatVector(5), shape=(3,))
+    assert kinds(applied(model, "repeat_by_upsampling")) == ["Reshape", "UpSampling2D", "Reshape"]

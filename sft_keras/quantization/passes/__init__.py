@@ -6,8 +6,10 @@ from sft_keras.quantization.passes.affine_forward import fold_forward
 from sft_keras.quantization.passes.affine_leftover import affine_to_depthwise
 from sft_keras.quantization.passes.affine_sources import scalings_to_affine, to_affine
 from sft_keras.quantization.passes.exponential import expand_elu
+from sft_keras.quantization.passes.group_norm import group_norm_to_layer_norm
 from sft_keras.quantization.passes.merges import split_merges
 from sft_keras.quantization.passes.recurrent import unroll_recurrent, unroll_unfused
+from sft_keras.quantization.passes.repeats import repeat_by_upsampling
 from sft_keras.quantization.passes.separable import split_separable
 from sft_keras.quantization.passes.sequences import lift_sequences
 
@@ -17,6 +19,7 @@ PASSES = (
     split_activations,
     split_separable,
     split_merges,
+    repeat_by_upsampling,
     to_affine,
     fold_backward,
     fold_forward,
@@ -24,7 +27,15 @@ PASSES = (
     lift_sequences,
 )
 
-DEPLOYED = (unroll_unfused, split_activations, expand_elu, scalings_to_affine, fold_forward)
+DEPLOYED = (
+    unroll_unfused,
+    split_activations,
+    expand_elu,
+    repeat_by_upsampling,
+    group_norm_to_layer_norm,
+    scalings_to_affine,
+    fold_forward,
+)
 """The same for post-training quantization, whose converter does the rest itself."""
 
 __all__ = [
@@ -34,7 +45,9 @@ __all__ = [
     "expand_elu",
     "fold_backward",
     "fold_forward",
+    "group_norm_to_layer_norm",
     "lift_sequences",
+    "repeat_by_upsampling",
     "scalings_to_affine",
     "split_activations",
     "split_merges",

@@ -1,0 +1,31 @@
+"""RepeatVector by an operator that moves int8 numbers as they are."""
+
+import tf_keras
+from tf_keras import layers
+
+from sft_keras.quantization.equality import proven
+from sft_keras.quantization.graph import Replaced, rewrite
+
+
+@proven
+def repeat_by_upsampling(model: tf_keras.Model) -> tf_keras.Model:
+    """Turns `RepeatVector(n)` into an upsampling of a sequence of one step.
+
+    TFLite Micro has no TILE.
+    """
+    repeated = Replaced(_repeated)
+
+    def call(layer, *args, **kwargs):
+        is_repeat = type(layer) is layers.RepeatVector
+        return repeated(layer, *args) if is_repeat else layer(*args, **kwargs)
+
+    return rewrite(model, call)
+
+
+def _repeated(layer, x):
+    channels = x.shape[-1]
+    return [
+        (layers.Reshape((1, 1, channels), name=f"{layer.name}_step"), []),
+        (layers.UpSampling2D((1, layer.n), name=f"{layer.name}_steps"), []),
+        (layers.Reshape((layer.n, channels), name=layer.name), []),
+    ]
