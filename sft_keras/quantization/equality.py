@@ -27,7 +27,8 @@ def proven(rewrite: Callable) -> Callable:
     @functools.wraps(rewrite)
     def checked(model: tf_keras.Model) -> tf_keras.Model:
         rewritten = rewrite(model)
-        require_equal(model, rewritten, rewrite.__name__)
+        if rewritten is not model:
+            require_equal(model, rewritten, rewrite.__name__)
         return rewritten
 
     return checked

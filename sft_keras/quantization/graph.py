@@ -9,18 +9,33 @@ import tf_keras
 from sft_keras import flavors
 
 
-def rewrite(model: tf_keras.Model, call_function: Callable) -> tf_keras.Model:
+def rewrite(
+    model: tf_keras.Model,
+    call_function: Callable,
+    where: Callable[[Any], bool] = lambda layer: True,
+) -> tf_keras.Model:
     """Rebuilds the graph of a model around its own layers.
 
     Args:
         model: functional tf_keras model.
         call_function: takes `(layer, *args, **kwargs)` of each call of a layer, returns the
             outputs to use in its place.
+        where: takes a layer, returns whether `call_function` is to be asked about its calls; by
+            default about all.
 
     Returns:
-        A new model; layers that `call_function` calls as they are belong to both models.
+        A new model, layers that are called as they are belong to both; `model` itself if there is
+        no layer to ask about.
     """
-    return flavors.rebuild(model, _same_layer, call_function)
+
+    def call(layer, *args, **kwargs):
+        if where(layer):
+            return call_function(layer, *args, **kwargs)
+        return layer(*args, **kwargs)
+
+    if not any(where(call.layer) for call in flavors.calls(model)):
+        return model
+    return flavors.rebuild(model, _same_layer, call)
 
 
 def _same_layer(layer: Any) -> Any:
@@ -51,8 +66,8 @@ class Replaced:
         self._make = make
         self._made: dict[Any, list[tuple]] = {}
 
-    def __call__(self, layer: tf_keras.layers.Layer, x: Any) -> Any:
-        """Applies to `x` what replaces `layer`."""
+    def __call__(self, layer: tf_keras.layers.Layer, x: Any, **_: Any) -> Any:
+        """Applies to `x` what replaces `layer`, whatever else it was called with."""
         if layer not in self._made:
             self._made[layer] = self._make(layer, x)
         for new, weights in self._made[layer]:

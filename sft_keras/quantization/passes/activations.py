@@ -23,14 +23,11 @@ WITH_ACTIVATION = (
 @proven
 def split_activations(model: tf_keras.Model) -> tf_keras.Model:
     """Turns `Conv2D(activation=f)` into `Conv2D` and `Activation(f)`, for all layers alike."""
-    split = Replaced(_split)
+    return rewrite(model, Replaced(_split), _is_active)
 
-    def call(layer, *args, **kwargs):
-        if type(layer) not in WITH_ACTIVATION or layer.activation is linear:
-            return layer(*args, **kwargs)
-        return split(layer, *args)
 
-    return rewrite(model, call)
+def _is_active(layer):
+    return type(layer) in WITH_ACTIVATION and layer.activation is not linear
 
 
 def _split(layer, x):

@@ -20,12 +20,10 @@ def fold_backward(model: tf_keras.Model) -> tf_keras.Model:
     def call(layer, *args, **kwargs):
         if layer in folded:
             return args[0]
-        if layer not in affines:
-            return layer(*args, **kwargs)
         affine = affines[layer]
         return _fold(layer, affine, affine.name if affine in named else layer.name, *args)
 
-    return rewrite(model, call)
+    return rewrite(model, call, {*affines, *folded}.__contains__)
 
 
 def folds(model: tf_keras.Model) -> dict[Any, Affine]:

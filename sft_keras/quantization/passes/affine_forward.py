@@ -25,11 +25,9 @@ def fold_forward(model: tf_keras.Model) -> tf_keras.Model:
     def call(layer, *args, **kwargs):
         if layer in folded:
             return args[0]
-        if layer not in affines:
-            return layer(*args, **kwargs)
         return _fold(affines[layer], layer, *args)
 
-    return rewrite(model, call)
+    return rewrite(model, call, {*affines, *folded}.__contains__)
 
 
 def folds(model: tf_keras.Model) -> dict[Any, Affine]:

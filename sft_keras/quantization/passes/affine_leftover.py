@@ -15,10 +15,10 @@ def affine_to_depthwise(model: tf_keras.Model) -> tf_keras.Model:
     depthwise = Replaced(_depthwise)
 
     def call(layer, *args, **kwargs):
-        is_open = isinstance(layer, Affine) and len(args[0].shape) in (2, 3, 4)
+        is_open = len(args[0].shape) in (2, 3, 4)
         return depthwise(layer, *args) if is_open else layer(*args, **kwargs)
 
-    return rewrite(model, call)
+    return rewrite(model, call, lambda layer: isinstance(layer, Affine))
 
 
 def _depthwise(layer, x):

@@ -31,13 +31,12 @@ def _with_affine(model, forms):
     affine = Replaced(_affine)
 
     def call(layer, *args, **kwargs):
-        form = forms.get(type(layer))
-        values = form(layer) if form else None
+        values = forms[type(layer)](layer)
         if values is None or not all(_per_channel(value, args[0]) for value in values):
             return layer(*args, **kwargs)
         return affine(layer, *args)
 
-    return rewrite(model, call)
+    return rewrite(model, call, lambda layer: type(layer) in forms)
 
 
 def _affine(layer, x):

@@ -20,11 +20,10 @@ def expand_elu(model: tf_keras.Model) -> tf_keras.Model:
     named = functools.cache(lambda name: layers.Activation("linear", name=name))
 
     def call(layer, *args, **kwargs):
-        form = _form(layer)
         # What makes the output keeps the name.
-        return layer(*args, **kwargs) if form is None else named(layer.name)(_elu(*args, **form))
+        return named(layer.name)(_elu(*args, **(_form(layer) or {})))
 
-    return rewrite(model, call)
+    return rewrite(model, call, lambda layer: _form(layer) is not None)
 
 
 def _form(layer: Any) -> dict | None:

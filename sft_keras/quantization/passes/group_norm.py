@@ -20,11 +20,10 @@ def group_norm_to_layer_norm(model: tf_keras.Model) -> tf_keras.Model:
     normalized = Replaced(_normalized)
 
     def call(layer, *args, **kwargs):
-        if type(layer) is layers.GroupNormalization and _is_known(layer, args[0]):
-            return normalized(layer, *args)
-        return layer(*args, **kwargs)
+        is_known = _is_known(layer, args[0])
+        return normalized(layer, *args) if is_known else layer(*args, **kwargs)
 
-    return rewrite(model, call)
+    return rewrite(model, call, lambda layer: type(layer) is layers.GroupNormalization)
 
 
 def _is_known(layer, x) -> bool:

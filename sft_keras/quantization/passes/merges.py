@@ -5,6 +5,7 @@ import functools
 import tf_keras
 from tf_keras import layers
 
+from sft_keras import flavors
 from sft_keras.quantization.equality import proven
 from sft_keras.quantization.graph import rewrite
 
@@ -27,11 +28,14 @@ def split_merges(model: tf_keras.Model) -> tf_keras.Model:
         return total
 
     def call(layer, *args, **kwargs):
-        if type(layer) is layers.Average:
+        if _is_average(layer):
             total = chain(layers.Add, f"{layer.name}_sum", args[0])
             return made(layers.Rescaling, layer.name, 1 / len(args[0]))(total)
-        if type(layer) in PAIRWISE:
-            return chain(type(layer), layer.name, args[0])
-        return layer(*args, **kwargs)
+        return chain(type(layer), layer.name, args[0])
 
-    return rewrite(model, call)
+    many = {call.layer for call in flavors.calls(model) if len(call.inputs) > 2}
+    return rewrite(model, call, lambda x: _is_average(x) or (type(x) in PAIRWISE and x in many))
+
+
+def _is_average(layer):
+    return type(layer) is layers.Average

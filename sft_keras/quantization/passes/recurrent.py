@@ -43,8 +43,6 @@ def _unrolled(model: tf_keras.Model, wanted: Callable) -> tf_keras.Model:
     shared = Shared()
 
     def call(layer, *args, **kwargs):
-        if not _directions(layer):
-            return layer(*args, **kwargs)
         given = flavors.sequence_arguments(flavors.Call(layer, args, kwargs, []))
         unrolls = wanted(layer, given.states) and not given.others
         if not unrolls or not _can_unroll(layer, given.sequence):
@@ -52,7 +50,7 @@ def _unrolled(model: tf_keras.Model, wanted: Callable) -> tf_keras.Model:
         run = _unroll_both if len(_directions(layer)) == 2 else _unroll_one
         return run(layer, given.sequence, given.states, shared)
 
-    return rewrite(model, call)
+    return rewrite(model, call, lambda layer: bool(_directions(layer)))
 
 
 def _makes_masks(layer: Any) -> bool:

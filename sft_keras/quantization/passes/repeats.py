@@ -13,13 +13,7 @@ def repeat_by_upsampling(model: tf_keras.Model) -> tf_keras.Model:
 
     TFLite Micro has no TILE.
     """
-    repeated = Replaced(_repeated)
-
-    def call(layer, *args, **kwargs):
-        is_repeat = type(layer) is layers.RepeatVector
-        return repeated(layer, *args) if is_repeat else layer(*args, **kwargs)
-
-    return rewrite(model, call)
+    return rewrite(model, Replaced(_repeated), lambda layer: type(layer) is layers.RepeatVector)
 
 
 def _repeated(layer, x):

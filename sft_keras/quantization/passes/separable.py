@@ -19,14 +19,7 @@ def split_separable(model: tf_keras.Model) -> tf_keras.Model:
 
     The tensor between the two is quantized too, which a layer that hides it does not allow.
     """
-    split = Replaced(_split)
-
-    def call(layer, *args, **kwargs):
-        if type(layer) not in PARTS:
-            return layer(*args, **kwargs)
-        return split(layer, *args)
-
-    return rewrite(model, call)
+    return rewrite(model, Replaced(_split), lambda layer: type(layer) in PARTS)
 
 
 def _split(layer, x):

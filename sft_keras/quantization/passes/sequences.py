@@ -27,7 +27,7 @@ def lift_sequences(model: tf_keras.Model) -> tf_keras.Model:
         x = args[0]
         # One that is called again, on what may not be lifted, stays as it is.
         follows = isinstance(layer, POSITIONWISE) and id(x) in lifted and calls[layer] == 1
-        if type(layer) not in LIFTED and not follows:
+        if not _is_lifted(layer) and not follows:
             return layer(*args, **kwargs)
         if id(x) not in lifted:
             lifted[id(x)] = reshaped((1, *x.shape[1:]), f"{layer.name}_lift")(x)
@@ -38,7 +38,13 @@ def lift_sequences(model: tf_keras.Model) -> tf_keras.Model:
         lifted[id(dropped)] = y
         return dropped
 
-    return rewrite(model, call)
+    if not any(map(_is_lifted, calls)):
+        return model
+    return rewrite(model, call, lambda x: _is_lifted(x) or isinstance(x, POSITIONWISE))
+
+
+def _is_lifted(layer):
+    return type(layer) in LIFTED
 
 
 def _reshape(shape: tuple, name: str):
