@@ -11,6 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+if __name__ == "__main__":
+    # TensorFlow imports Keras where it finds it, and that scikit-learn: half of the time to start.
+    sys.modules["keras"] = None  # type: ignore[assignment]
+
 import numpy as np
 import tensorflow as tf
 
