@@ -117,6 +117,19 @@ def test_the_name_of_a_nested_model_stands_for_its_layers(x):
     assert "head" not in computing(lite, "float32")
 
 
+def test_tokens_are_looked_up_by_several_parts():
+    tokens = keras.Input((5,), dtype="int32", name="tokens")
+    a = LAYERS.Flatten(name="flat_a")(LAYERS.Embedding(9, 4, name="a")(tokens))
+    b = LAYERS.Flatten(name="flat_b")(LAYERS.Embedding(9, 4, name="b")(tokens))
+    model = keras.Model(tokens, LAYERS.Dense(2)(LAYERS.Concatenate()([a, b])))
+    x = np.random.default_rng(0).integers(0, 9, (40, 5)).astype("int32")
+    lite = convert(model, x, layer_dtypes={"a": "float32", "flat_a": "float32"})
+    assert [details.name for details in lite.inputs] == ["tokens"]
+    (found,) = runtimes.run("litert", lite.content, [x])
+    error = np.abs(lite.dequantize_output(found) - model.predict(x, verbose=0)).max()
+    assert error < 4 * lite.outputs[0].scale
+
+
 def test_the_gate_refuses_what_is_not_as_chosen(model, x):
     lite = convert(model, x, layer_dtypes={"block_1": "float32"})
     with pytest.raises(GateError, match="works on float32"):

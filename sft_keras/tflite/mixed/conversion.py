@@ -78,10 +78,10 @@ def convert(
     values = _values(model, parts, samples)
     files = []
     for part in parts:
-        part_samples = None
+        own, part_samples = Promise(part.dtype, promise.target), None
         if values is not None and part.dtype in converter.CALIBRATED:
             part_samples = [values[id(x)] for x in part.inputs]
-        files.append(converter.run(part.model, Promise(part.dtype), part_samples, timeout))
+        files.append(converter.run(part.model, own, part_samples, timeout))
     pieces = [
         Piece(file.content, _ends(part.inputs, suffix=f"_{part.dtype}"), _ends(part.outputs))
         for part, file in zip(parts, files, strict=True)

@@ -173,6 +173,9 @@ class _Joined:
     def _convert(self, source: int, target: int) -> None:
         """An operator that turns the numbers of one tensor into those of another."""
         types = [self._graph.tensors[n].type for n in (source, target)]
+        if types[0] in INTEGERS:  # tokens, which several parts may look up
+            self._replace(target, source)
+            return
         has_int16 = schema.TensorType.INT16 in types
         to_float = types[1] == FLOAT32
         name = "DEQUANTIZE" if to_float else "QUANTIZE"
@@ -183,6 +186,11 @@ class _Joined:
         operator.opcodeIndex = self._code(code)
         operator.inputs, operator.outputs = [source], [target]
         self._graph.operators.append(operator)
+
+    def _replace(self, old: int, new: int) -> None:
+        """Lets operators take another tensor."""
+        for operator in self._graph.operators:
+            operator.inputs = [new if number == old else number for number in operator.inputs]
 
     def _code(self, code: Any) -> int:
         """The number of an operator's kind."""
