@@ -38,8 +38,8 @@ _PUBLIC = {
     "verify": "tflite",
 }
 _MODULES = (
-    *("callbacks", "constraints", "costs", "criteria", "datasets", "errors", "quantization"),
-    *("regularizers", "schedules", "tflite", "training"),
+    *("callbacks", "constraints", "costs", "criteria", "datasets", "errors", "micro"),
+    *("quantization", "regularizers", "schedules", "tflite", "training"),
 )
 
 __all__ = ["__version__", *_MODULES, *_PUBLIC]

@@ -1,17 +1,13 @@
-"""Models from files, and files that appear whole or not at all."""
+"""Models from files and to files."""
 
-import contextlib
 import json
-import os
-import shutil
-import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sft_keras.cli import quiet
 from sft_keras.errors import FileError
+from sft_keras.folders import output_folder, require_writable_folder
 
 
 def load_model(path: str) -> Any:
@@ -89,18 +85,7 @@ def require_writable(path: str, suffix: str, overwrite: bool) -> None:
         raise FileError(f"Output '{path}' is a folder; give the name of a {suffix} file.")
     if target.exists() and not overwrite:
         raise FileError(f"'{path}' exists; choose another name or pass --overwrite.")
-    _require_writable_folder(target.parent)
-
-
-def _require_writable_folder(folder):
-    if not folder.is_dir():
-        raise FileError(f"There is no folder '{folder}'; create it first.")
-    try:  # asking for permissions is not enough: root has them even where nothing can be written
-        tempfile.TemporaryDirectory(prefix=".sft-keras-", dir=folder).cleanup()
-    except OSError as error:
-        raise FileError(
-            f"Folder '{folder}' cannot be written; choose another or change its mode."
-        ) from error
+    require_writable_folder(target.parent)
 
 
 def save_model(model: Any, path: str) -> None:
@@ -112,46 +97,3 @@ def save_model(model: Any, path: str) -> None:
     target = Path(path)
     with output_folder(target.parent, overwrite=True) as staging:
         model.save(staging / target.name)
-
-
-@contextlib.contextmanager
-def output_folder(path: str | Path, overwrite: bool) -> Iterator[Path]:
-    """Yields a temporary folder whose files move to `path` if the block succeeds.
-
-    Args:
-        path: the folder to fill; it may exist if it is empty or `overwrite` is true.
-        overwrite: whether files of the same names may be replaced; others stay.
-
-    Raises:
-        FileError: the folder has files already, or it cannot be written.
-    """
-    target = Path(path)
-    require_free_folder(target, overwrite)
-    staging = Path(tempfile.mkdtemp(prefix=".sft-keras-", dir=_existing_parent(target)))
-    try:
-        yield staging
-        target.mkdir(parents=True, exist_ok=True)
-        for file in staging.iterdir():
-            os.replace(file, target / file.name)
-    except OSError as error:
-        raise FileError(f"'{path}' cannot be written: {error.strerror or error}.") from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def require_free_folder(path: str | Path, overwrite: bool) -> None:
-    """Refuses a folder that has files already, unless `overwrite`, or that cannot be written.
-
-    Raises:
-        FileError: names the folder and the way out.
-    """
-    target = Path(path)
-    if target.exists() and not target.is_dir():
-        raise FileError(f"Output folder '{path}' is a file; choose another name.")
-    if target.is_dir() and any(target.iterdir()) and not overwrite:
-        raise FileError(f"Folder '{path}' is not empty; choose another or pass --overwrite.")
-    _require_writable_folder(_existing_parent(target))
-
-
-def _existing_parent(path):
-    return next((p for p in (path, *path.parents) if p.exists()), Path())

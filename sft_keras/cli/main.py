@@ -10,6 +10,7 @@ from sft_keras.cli import (
     compare,
     compress,
     convert,
+    export_micro,
     inspect,
     plan,
     prune,
@@ -20,7 +21,10 @@ from sft_keras.cli import (
 )
 from sft_keras.errors import SftKerasError
 
-COMMANDS = (compress, prune, plan, shrink, quantize, convert, verify, compare, inspect)
+COMMANDS = (
+    *(compress, prune, plan, shrink, quantize, convert),
+    *(verify, compare, inspect, export_micro),
+)
 USAGE_ERROR = 2
 
 
@@ -69,7 +73,7 @@ def _parser() -> argparse_flags.ArgumentParser:
     for module in COMMANDS:
         description = (module.__doc__ or "").strip()
         command = commands.add_parser(
-            module.__name__.rpartition(".")[2],
+            module.__name__.rpartition(".")[2].replace("_", "-"),
             help=description.partition("\n")[0],
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,

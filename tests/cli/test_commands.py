@@ -37,6 +37,15 @@ def test_chain_of_commands_on_files(cli, tmp_path, model_file, data_file):
     assert code == 2
     assert "--overwrite" in err
 
+    labels, firmware = tmp_path / "labels.txt", tmp_path / "firmware"
+    labels.write_text("no\nyes\n")
+    code, _, err = cli("export-micro", lite, firmware, f"--labels={labels}", "--name=net", data)
+    assert code == 0, err
+    assert '"yes"' in (firmware / "net_io.h").read_text()
+    code, _, err = cli("export-micro", lite, firmware, f"--labels={tmp_path / 'absent'}")
+    assert code == 2
+    assert "cannot be read" in err
+
 
 def test_plan_is_written_and_shrunk_by(cli, tmp_path, model_file):
     plan, small = tmp_path / "plan.json", tmp_path / "small.keras"

@@ -132,50 +132,6 @@ def test_failed_save_leaves_what_was_there(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.keras"]
 
 
-def test_output_folder_is_filled_at_the_end(tmp_path):
-    target = tmp_path / "new" / "out"
-    with files.output_folder(target, overwrite=False) as folder:
-        (folder / "a").write_text("a")
-        assert not target.exists()
-    assert [p.name for p in target.iterdir()] == ["a"]
-    assert [p.name for p in tmp_path.iterdir()] == ["new"]
-
-
-def test_output_folder_of_a_failed_block_is_not_made(tmp_path):
-    def fill():
-        with files.output_folder(tmp_path / "out", overwrite=False) as folder:
-            (folder / "a").write_text("a")
-            raise RuntimeError("stopped")
-
-    with pytest.raises(RuntimeError, match="stopped"):
-        fill()
-    assert not list(tmp_path.iterdir())
-
-
-def test_output_folder_with_files_needs_overwrite(tmp_path):
-    (tmp_path / "a").write_text("before")
-    (tmp_path / "b").write_text("mine")
-    with (
-        pytest.raises(FileError, match="is not empty"),
-        files.output_folder(tmp_path, overwrite=False),
-    ):
-        pass
-    with files.output_folder(tmp_path, overwrite=True) as folder:
-        (folder / "a").write_text("after")
-    assert (tmp_path / "a").read_text() == "after"
-    assert (tmp_path / "b").read_text() == "mine"
-
-
-def test_output_folder_that_is_a_file_is_refused(tmp_path):
-    (tmp_path / "out").write_text("")
-    with pytest.raises(FileError, match="is a file"):
-        files.require_free_folder(tmp_path / "out", overwrite=True)
-    with pytest.raises(FileError, match="There is no folder"):
-        files.require_free_folder(tmp_path / "out" / "deeper", overwrite=True)
-
-
 def test_folder_that_nobody_can_write_to_is_refused_before_any_work():
-    with pytest.raises(FileError, match="'/proc' cannot be written"):
-        files.require_free_folder("/proc/out", overwrite=False)
     with pytest.raises(FileError, match="'/proc' cannot be written"):
         files.require_writable("/proc/out.keras", ".keras", overwrite=False)

@@ -1,0 +1,67 @@
+"""Folders that are filled whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sft_keras.errors import FileError
+
+
+@contextlib.contextmanager
+def output_folder(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
+    """Yields a temporary folder whose files move to `path` if the block succeeds.
+
+    Args:
+        path: the folder to fill; it may exist if it is empty or `overwrite` is true.
+        overwrite: whether files of the same names may be replaced; others stay.
+
+    Raises:
+        FileError: the folder has files already, or it cannot be written.
+    """
+    target = Path(path)
+    require_free_folder(target, overwrite)
+    staging = Path(tempfile.mkdtemp(prefix=".sft-keras-", dir=_existing_parent(target)))
+    try:
+        yield staging
+        target.mkdir(parents=True, exist_ok=True)
+        for file in staging.iterdir():
+            os.replace(file, target / file.name)
+    except OSError as error:
+        raise FileError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def require_free_folder(path: str | os.PathLike, overwrite: bool) -> None:
+    """Refuses a folder that has files already, unless `overwrite`, or that cannot be written.
+
+    Raises:
+        FileError: names the folder and the way out.
+    """
+    target = Path(path)
+    if target.exists() and not target.is_dir():
+        raise FileError(f"Output folder '{path}' is a file; choose another name.")
+    if target.is_dir() and any(target.iterdir()) and not overwrite:
+        raise FileError(
+            f"Folder '{path}' is not empty; choose another or overwrite it (--overwrite)."
+        )
+    require_writable_folder(_existing_parent(target))
+
+
+def _existing_parent(path):
+    return next((p for p in (path, *path.parents) if p.exists()), Path())
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Refuses a folder that is missing or that no file can be made in."""
+    if not folder.is_dir():
+        raise FileError(f"There is no folder '{folder}'; create it first.")
+    try:  # asking for permissions is not enough: root has them even where nothing can be written
+        tempfile.TemporaryDirectory(prefix=".sft-keras-", dir=folder).cleanup()
+    except OSError as error:
+        raise FileError(
+            f"Folder '{folder}' cannot be written; choose another or change its mode."
+        ) from error

@@ -1,0 +1,187 @@
+"""`export`: all that a TFLite Micro project needs of a model, as C++ and C headers."""
+
+import os
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from sft_keras import __version__, folders
+from sft_keras.errors import ArgumentError, GateError, UnsupportedError
+from sft_keras.micro import golden
+from sft_keras.micro.memory import memory_by_operator
+from sft_keras.tflite import gate, targets
+from sft_keras.tflite.arena import arena_size
+from sft_keras.tflite.lite_model import LiteModel, TensorDetails
+
+MARGIN = 1.25  # of the arena measured here: other kernels keep other scratch memory
+ALIGNMENT = 16  # bytes, of the model's data and of the arena
+C_TYPES = {
+    **{f"int{bits}": f"int{bits}_t" for bits in (8, 16, 32, 64)},
+    "uint8": "uint8_t",
+    "bool": "bool",
+    "float32": "float",
+}
+FILES = (
+    *("{name}_data.h", "{name}_data.cc", "{name}_ops.h", "{name}_io.h"),
+    *("{name}_golden_vectors.h", "{name}_arena.h", "README.md"),
+)
+
+
+def export(
+    lite: LiteModel,
+    folder: str | os.PathLike,
+    *,
+    name: str = "model",
+    labels: Sequence[str] | None = None,
+    samples: Any = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes C++ for TFLite Micro into a folder.
+
+    - `model_data.h`, `model_data.cc`: the file as a constant array;
+    - `model_ops.h`: registers the operators that it has, and no others;
+    - `model_io.h`: shapes, scales and labels of inputs and outputs, for C and C++;
+    - `model_golden_vectors.h`: inputs, the outputs that belong to them, and a test on the device;
+    - `model_arena.h`: how much memory it needs;
+    - `README.md`: how to put them into a project.
+
+    Args:
+        lite: a file in int8 or int16x8 that `convert` made for the target `"tflm"`.
+        folder: where to; made if it does not exist, and filled wholly or not at all.
+        name: what the files and the names in them begin with, a C identifier.
+        labels: what each number of the one output stands for.
+        samples: typical inputs for the golden vectors, real values; some of them are used. By
+            default random ones over the range of each input.
+        overwrite: whether files in the folder may be replaced.
+
+    Raises:
+        UnsupportedError: the file computes in float, or TFLite Micro lacks something.
+        ArgumentError: `name` is no C identifier, or `labels` do not fit the output.
+        DataError: `samples` do not fit the inputs.
+        FileError: the folder has files already, or cannot be written.
+        MissingExtraError: `tflite-micro`, which runs the golden vectors, is not installed.
+
+    Example:
+        >>> sft_keras.micro.export(lite, "firmware/", labels=["yes", "no"])
+    """
+    _require_identifier(name)
+    _require_exportable(lite)
+    _require_labels(lite, labels)
+    folders.require_free_folder(folder, overwrite)
+    vectors = golden.vectors(lite, samples)
+    smallest = arena_size(lite)
+    operators = sorted({operator.name for operator in lite.file.operators})
+    methods = targets.operators("tflm")
+    values = {
+        "name": name,
+        "title": "".join(part.title() for part in name.split("_")),
+        "version": __version__,
+        "content": lite.content,
+        "methods": [methods[operator] for operator in operators],
+        "inputs": [_tensor(details) for details in lite.inputs],
+        "outputs": [_tensor(details) for details in lite.outputs],
+        "labels": list(labels or ()),
+        "vectors": vectors,
+        "smallest_arena": smallest,
+        "arena": -int(-smallest * MARGIN // ALIGNMENT) * ALIGNMENT,
+        "peak": max(memory_by_operator(lite), key=lambda x: x.bytes),
+    }
+    environment = _environment()
+    with folders.output_folder(folder, overwrite) as staging:
+        for pattern in FILES:
+            template = environment.get_template(f"{pattern.replace('{name}_', '')}.jinja")
+            text = template.render(values)
+            (staging / pattern.format(name=name)).write_text(text, encoding="utf-8")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("sft_keras.micro"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(numbers=_numbers, c_string=_c_string, c_float=_c_float)
+    return environment
+
+
+def _tensor(details: TensorDetails) -> dict[str, Any]:
+    """What the templates say of an input or output."""
+    return {
+        "label": details.name,
+        "title": "".join(part.title() for part in re.split(r"\W|_", details.name)),
+        "c_type": C_TYPES[details.dtype],
+        "dtype": details.dtype,
+        "shape": details.shape,
+        "size": int(np.prod(details.shape)),
+        "scale": details.scale,
+        "zero_point": details.zero_point,
+        "limits": None if details.scale is None else np.iinfo(details.dtype),
+    }
+
+
+def _require_identifier(name: str) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ArgumentError(
+            f"name is {name!r}; give a C identifier of small letters, digits and underscores."
+        )
+
+
+def _require_exportable(lite: LiteModel) -> None:
+    promise = gate.promise_of(lite)
+    if promise.dtype == "float32":
+        raise UnsupportedError(
+            f"{lite.name} computes in float32; convert the model to int8 first, by "
+            "sft_keras.quantize(model) or representative_data=."
+        )
+    # That some layers stay float is the user's choice, and TFLite Micro runs them.
+    checks = (gate.builtin_operators, gate.target_operators, gate.static_shapes)
+    found = [finding for check in checks for finding in check(lite.file, promise)]
+    if found:
+        raise GateError("\n".join([f"TFLite Micro cannot run {lite.name}:", *found]))
+
+
+def _require_labels(lite: LiteModel, labels: Sequence[str] | None) -> None:
+    if labels is None:
+        return
+    if len(lite.outputs) != 1:
+        raise ArgumentError(
+            f"{lite.name} has {len(lite.outputs)} outputs; labels are for a file with one."
+        )
+    (output,) = lite.outputs
+    if output.shape[-1] != len(labels):
+        raise ArgumentError(
+            f"There are {len(labels)} labels, but output '{output.name}' has {output.shape[-1]} "
+            "numbers; give one label each."
+        )
+
+
+def _numbers(values: Any, width: int = 96) -> str:
+    """Numbers of an array for a C initializer, in lines."""
+    lines, line = [], ""
+    for value in np.asarray(values).ravel().tolist():
+        text = f"{_c_float(value)}," if isinstance(value, float) else f"{int(value)},"
+        if len(line) + len(text) > width:
+            lines.append(line)
+            line = ""
+        line += text
+    return "\n    ".join([*lines, line])
+
+
+def _c_float(value: float) -> str:
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    return f"{text}f"
+
+
+def _c_string(text: str) -> str:
+    """A C string literal; what is not ASCII as octal escapes of UTF-8."""
+    safe = range(32, 127)
+    escaped = "".join(
+        chr(byte) if byte in safe and chr(byte) not in '"\\?' else f"\\{byte:03o}"
+        for byte in text.encode("utf-8")
+    )
+    return f'"{escaped}"'
