@@ -36,8 +36,7 @@ def _describe_model(path):
 def _describe_file(path):
     """Inputs and outputs, costs, operators, and what the gate finds."""
     quiet.import_tensorflow()
-    from sft_keras.reports import lite_cost
-    from sft_keras.tflite import LiteModel, gate
+    from sft_keras.tflite import LiteModel, gate, lite_cost
 
     lite = LiteModel.load(path)
     promise = gate.promise_of(lite)

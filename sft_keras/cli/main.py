@@ -7,6 +7,7 @@ from absl import app, flags
 from absl.flags import argparse_flags
 
 from sft_keras.cli import (
+    benchmark,
     compare,
     compress,
     convert,
@@ -23,7 +24,7 @@ from sft_keras.errors import SftKerasError
 
 COMMANDS = (
     *(compress, prune, plan, shrink, quantize, convert),
-    *(verify, compare, inspect, export_micro),
+    *(verify, compare, benchmark, inspect, export_micro),
 )
 USAGE_ERROR = 2
 

@@ -9,8 +9,7 @@ import numpy as np
 from sft_keras import flavors
 from sft_keras.costs import cost
 from sft_keras.errors import MissingExtraError, UnsupportedError
-from sft_keras.reports import lite_cost
-from sft_keras.tflite import LiteModel, arena_size, convert, latency, verify
+from sft_keras.tflite import LiteModel, arena_size, convert, latency, lite_cost, verify
 from sft_keras.tflite.data import Slot, batches
 
 RUNTIME = "litert"  # the one that every installation has

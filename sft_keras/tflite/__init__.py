@@ -11,9 +11,10 @@ _PUBLIC = {
     "LiteModel": "lite_model",
     "Verification": "verification",
     "arena_size": "arena",
+    "benchmark": "speed",
     "compare_layers": "comparison",
     "convert": "conversion",
-    "latency": "benchmark",
+    "latency": "speed",
     "verify": "verification",
 }
 

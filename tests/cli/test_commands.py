@@ -37,6 +37,10 @@ def test_chain_of_commands_on_files(cli, tmp_path, model_file, data_file):
     assert code == 2
     assert "--overwrite" in err
 
+    code, out, _ = cli("benchmark", lite, lite, "--runs=20", "--json")
+    assert code == 0
+    assert [row["speed"] is None for row in json.loads(out)["rows"]] == [True, False]
+
     labels, firmware = tmp_path / "labels.txt", tmp_path / "firmware"
     labels.write_text("no\nyes\n")
     code, _, err = cli("export-micro", lite, firmware, f"--labels={labels}", "--name=net", data)

@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 import sft_keras
-from sft_keras.reports import lite_cost
+from sft_keras.tflite import lite_cost
 
 
 @pytest.fixture(scope="module")

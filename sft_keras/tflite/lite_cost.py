@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 
-from sft_keras.tflite import LiteModel
+from sft_keras.tflite.lite_model import LiteModel
 from sft_keras.tflite.schema import Operator, Tensor
 
 WEIGHTED = {

@@ -1,6 +1,6 @@
 """Child process of `latency`: times several files in turns.
 
-    python -m sft_keras.tflite.benchmark_process folder runs warmup threads
+    python -m sft_keras.tflite.speed_process folder runs warmup threads
 
 Runs `0.tflite`, `1.tflite`, … of the folder on LiteRT and writes `milliseconds.npy` there: one row
 a run, one column a file.

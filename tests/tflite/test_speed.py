@@ -1,0 +1,68 @@
+import json
+
+import numpy as np
+import pytest
+
+from sft_keras.errors import ArgumentError, UnsupportedError
+from sft_keras.tflite import LiteModel, benchmark, latency, speed, speed_process
+
+
+def test_latency_of_two_files(qat_lite):
+    times = latency({"one": qat_lite, "two": qat_lite}, runs=5, warmup=1)
+    assert list(times) == ["one", "two"]
+    for timing in times.values():
+        assert 0 < timing.low <= timing.median <= timing.high
+        assert str(timing).count("ms") == 1
+
+
+def test_warm_up_does_not_count(qat_lite):
+    assert speed_process.measure([qat_lite.content] * 3, 4, 7, 1).shape == (4, 3)
+
+
+def test_a_file_that_does_not_run_is_refused(qat_lite, mutate):
+    def refuse(model):
+        scale = model.Subgraphs(0).Tensors(model.Subgraphs(0).Operators(0).Outputs(0))
+        scale.Quantization().ScaleAsNumpy()[:] = 1e-9
+
+    with pytest.raises(UnsupportedError, match="LiteRT cannot run all of good, bad"):
+        latency({"good": qat_lite, "bad": mutate(refuse)}, runs=1, warmup=0)
+
+
+def test_file_order_is_kept_beyond_ten(qat_lite):
+    assert isinstance(qat_lite, LiteModel)
+    times = latency({str(i): qat_lite for i in range(11)}, runs=1, warmup=0)
+    assert list(times) == [str(i) for i in range(11)]
+
+
+def test_a_file_and_itself_differ_by_noise_alone(qat_lite):
+    found = benchmark({"one": qat_lite, "two": qat_lite}, runs=100, warmup=5)
+    first, second = found.rows
+    assert first.speed is None
+    assert first.macs == second.macs > 0
+    assert second.fewer_macs == 1
+    assert second.speed.low <= second.speed.median <= second.speed.high
+    assert ("two and one differ by less than the noise" in str(found)) == second.speed.is_noise
+    assert json.loads(json.dumps(found.to_dict()))["runs"] == 100
+
+
+def test_the_interval_holds_the_true_median_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    intervals = [speed._speed(rng.lognormal(0.1, 0.5, 60)) for _ in range(1000)]
+    held = np.mean([x.low <= np.exp(0.1) <= x.high for x in intervals])
+    assert 0.93 < held < 0.99
+
+
+def test_a_clear_difference_is_no_noise():
+    found = speed._speed(np.random.default_rng(0).normal(2.0, 0.1, 50))
+    assert not found.is_noise
+    assert found.median == pytest.approx(2, abs=0.1)
+
+
+def test_few_runs_say_nothing_of_the_median():
+    assert speed._speed(np.full(5, 1.5)).is_noise
+    assert not speed._speed(np.full(6, 1.5)).is_noise
+
+
+def test_no_file_is_refused():
+    with pytest.raises(ArgumentError, match="There is no file"):
+        benchmark({})
