@@ -28,7 +28,7 @@ lint: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[runtimes,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[runtimes,ethos-u,dev]"
 	touch $(READY)
 
 clean:

@@ -11,6 +11,7 @@ from sft_keras.cli import (
     compare,
     compress,
     convert,
+    ethos_u,
     export_micro,
     inspect,
     plan,
@@ -24,7 +25,7 @@ from sft_keras.errors import SftKerasError
 
 COMMANDS = (
     *(compress, prune, plan, shrink, quantize, convert),
-    *(verify, compare, benchmark, inspect, export_micro),
+    *(verify, compare, benchmark, inspect, export_micro, ethos_u),
 )
 USAGE_ERROR = 2
 
