@@ -28,7 +28,7 @@ lint: $(READY)
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable ".[runtimes,ethos-u,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[runtimes,ethos-u,onnx,dev]"
 	touch $(READY)
 
 clean:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import logging
 
-from sft_keras import folders
+from sft_keras import writing
 from sft_keras.cli import arguments, files, pruning, quiet
 
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compresses, measures, writes all files at the end and prints the table."""
-    folders.require_free_folder(args.output_dir, args.overwrite)
+    writing.require_free_folder(args.output_dir, args.overwrite)
     given = files.load_model(args.model) if args.model else None
     quiet.import_tensorflow()
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     logging.info("Measuring every stage.")
     stages = {"float": model, "pruned": result.pruned, "shrunk": result.shrunk, "int8": result.lite}
     report = sft_keras.report(stages, dataset.val, history=result.history)
-    with folders.output_folder(args.output_dir, args.overwrite) as folder:
+    with writing.output_folder(args.output_dir, args.overwrite) as folder:
         _write(folder, model, result, report, dataset.labels)
     print(f"\n{report}\n\n{result.verification}\n\nEverything is in {Path(args.output_dir)}/.")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sft_keras.cli import quiet
 from sft_keras.errors import FileError
-from sft_keras.folders import output_folder, require_writable_folder
+from sft_keras.writing import output_folder, require_writable_folder
 
 
 def load_model(path: str) -> Any:

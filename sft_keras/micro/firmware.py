@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from sft_keras import __version__, folders
+from sft_keras import __version__, writing
 from sft_keras.errors import ArgumentError, GateError, UnsupportedError
 from sft_keras.micro import golden
 from sft_keras.micro.memory import memory_by_operator
@@ -70,7 +70,7 @@ def export(
     _require_identifier(name)
     _require_exportable(lite)
     _require_labels(lite, labels)
-    folders.require_free_folder(folder, overwrite)
+    writing.require_free_folder(folder, overwrite)
     vectors = golden.vectors(lite, samples)
     smallest = arena_size(lite)
     operators = sorted({operator.name for operator in lite.file.operators})
@@ -90,7 +90,7 @@ def export(
         "peak": max(memory_by_operator(lite), key=lambda x: x.bytes),
     }
     environment = _environment()
-    with folders.output_folder(folder, overwrite) as staging:
+    with writing.output_folder(folder, overwrite) as staging:
         for pattern in FILES:
             template = environment.get_template(f"{pattern.replace('{name}_', '')}.jinja")
             text = template.render(values)

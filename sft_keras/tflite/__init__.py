@@ -15,6 +15,7 @@ _PUBLIC = {
     "compare_layers": "comparison",
     "convert": "conversion",
     "latency": "speed",
+    "to_onnx": "onnx_file",
     "verify": "verification",
 }
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sft_keras import writing
 from sft_keras.errors import DataError, FileError, UnsupportedError
 from sft_keras.tflite import schema
 from sft_keras.tflite.data import Slot
@@ -166,16 +167,7 @@ class LiteModel:
         Example:
             >>> lite.save("model.tflite", overwrite=True)
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise FileError(f"'{path}' exists; pass overwrite=True or give another path.")
-        try:
-            _write_atomically(path, self.content)
-        except OSError as error:
-            raise FileError(
-                f"'{path}' cannot be written ({error.strerror}); give a path in an existing folder "
-                "that you may write to."
-            ) from error
+        writing.save(path, self.content, overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "LiteModel":
@@ -208,13 +200,3 @@ def _tensor_details(tensor: schema.Tensor) -> TensorDetails:
         scale=float(tensor.scales[0]) if quantized else None,
         zero_point=int(tensor.zero_points[0]) if quantized else 0,
     )
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    # In the same folder, so that the rename neither copies nor leaves a part.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

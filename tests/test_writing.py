@@ -1,14 +1,14 @@
-"""Folders that are filled whole or not at all."""
+"""Files and folders that are written wholly or not at all."""
 
 import pytest
 
-from sft_keras import folders
+from sft_keras import writing
 from sft_keras.errors import FileError
 
 
 def test_output_folder_is_filled_at_the_end(tmp_path):
     target = tmp_path / "new" / "out"
-    with folders.output_folder(target, overwrite=False) as folder:
+    with writing.output_folder(target, overwrite=False) as folder:
         (folder / "a").write_text("a")
         assert not target.exists()
     assert [p.name for p in target.iterdir()] == ["a"]
@@ -17,7 +17,7 @@ def test_output_folder_is_filled_at_the_end(tmp_path):
 
 def test_output_folder_of_a_failed_block_is_not_made(tmp_path):
     def fill():
-        with folders.output_folder(tmp_path / "out", overwrite=False) as folder:
+        with writing.output_folder(tmp_path / "out", overwrite=False) as folder:
             (folder / "a").write_text("a")
             raise RuntimeError("stopped")
 
@@ -31,10 +31,10 @@ def test_output_folder_with_files_needs_overwrite(tmp_path):
     (tmp_path / "b").write_text("mine")
     with (
         pytest.raises(FileError, match="is not empty"),
-        folders.output_folder(tmp_path, overwrite=False),
+        writing.output_folder(tmp_path, overwrite=False),
     ):
         pass
-    with folders.output_folder(tmp_path, overwrite=True) as folder:
+    with writing.output_folder(tmp_path, overwrite=True) as folder:
         (folder / "a").write_text("after")
     assert (tmp_path / "a").read_text() == "after"
     assert (tmp_path / "b").read_text() == "mine"
@@ -43,11 +43,11 @@ def test_output_folder_with_files_needs_overwrite(tmp_path):
 def test_output_folder_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "out").write_text("")
     with pytest.raises(FileError, match="is a file"):
-        folders.require_free_folder(tmp_path / "out", overwrite=True)
+        writing.require_free_folder(tmp_path / "out", overwrite=True)
     with pytest.raises(FileError, match="There is no folder"):
-        folders.require_free_folder(tmp_path / "out" / "deeper", overwrite=True)
+        writing.require_free_folder(tmp_path / "out" / "deeper", overwrite=True)
 
 
 def test_folder_that_nobody_can_write_to_is_refused_before_any_work():
     with pytest.raises(FileError, match="'/proc' cannot be written"):
-        folders.require_free_folder("/proc/out", overwrite=False)
+        writing.require_free_folder("/proc/out", overwrite=False)

@@ -1,4 +1,4 @@
-"""Folders that are filled whole or not at all."""
+"""Files and folders that are written wholly or not at all."""
 
 import contextlib
 import os
@@ -8,6 +8,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sft_keras.errors import FileError
+
+
+def save(path: str | os.PathLike, content: bytes, overwrite: bool) -> None:
+    """Writes a file.
+
+    Args:
+        path: where to; its folder must exist.
+        content: its bytes.
+        overwrite: whether an existing file may be replaced.
+
+    Raises:
+        FileError: `path` exists, or cannot be written.
+    """
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileError(f"'{path}' exists; pass overwrite=True or give another path.")
+    try:
+        _write_atomically(path, content)
+    except OSError as error:
+        raise FileError(
+            f"'{path}' cannot be written ({error.strerror}); give a path in an existing folder "
+            "that you may write to."
+        ) from error
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    # In the same folder, so that the rename neither copies nor leaves a part.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
