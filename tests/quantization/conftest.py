@@ -35,8 +35,11 @@ def to_file():
     def convert(model):
         specs = [tf.TensorSpec((1, *x.shape[1:])) for x in model.inputs]
         serve = tf.function(lambda *inputs: model(list(inputs), training=False))
+        # Not the model itself, every function of which would be traced to be saved.
+        variables = tf.Module()
+        variables.of_model = model.variables
         converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [serve.get_concrete_function(*specs)], model
+            [serve.get_concrete_function(*specs)], variables
         )
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.int8

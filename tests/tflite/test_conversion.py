@@ -13,6 +13,7 @@ from sft_keras.tflite import (
     child,
     conversion,
     convert,
+    converter,
     converter_process,
     export,
     runtimes,
@@ -65,9 +66,7 @@ def test_a_float_file_equals_the_model(pair):
 
 
 def test_the_gate_reads_every_file(qat_model, aborting, monkeypatch):
-    monkeypatch.setattr(
-        conversion, "_run_converter", lambda *_: LiteModel(aborting.content, "'net'")
-    )
+    monkeypatch.setattr(converter, "run", lambda *_: LiteModel(aborting.content, "'net'"))
     with pytest.raises(GateError, match=r"(?s)The gate refuses 'net'.*aborts TFLite Micro"):
         convert(qat_model)
 
