@@ -27,6 +27,7 @@ def flavor(request):
     """The module `keras` or `tf_keras`, seeded and with fresh layer names."""
     library = FLAVORS[request.param]
     library.backend.clear_session()
+    gc.freeze()  # what outlived that collection would be walked through in the next again
     library.utils.set_random_seed(0)
     return library
 

@@ -32,6 +32,12 @@ def x():
     return np.random.default_rng(0).normal(size=(40, 8, 8, 3)).astype("float32")
 
 
+@pytest.fixture(scope="module")
+def float_block(model, x):
+    """A file with one layer in float."""
+    return convert(model, x, layer_dtypes={"block_1": "float32"})
+
+
 def outputs_of(lite, x, runtime="tflm"):
     (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(x)])
     return lite.dequantize_output(found)
@@ -130,8 +136,8 @@ def test_tokens_are_looked_up_by_several_parts():
     assert error < 4 * lite.outputs[0].scale
 
 
-def test_the_gate_refuses_what_is_not_as_chosen(model, x):
-    lite = convert(model, x, layer_dtypes={"block_1": "float32"})
+def test_the_gate_refuses_what_is_not_as_chosen(float_block):
+    lite = float_block
     with pytest.raises(GateError, match="works on float32"):
         gate.check(lite)
     promise = gate.Promise(chosen={t.name: t.dtype for t in lite.file.tensors})
@@ -141,8 +147,8 @@ def test_the_gate_refuses_what_is_not_as_chosen(model, x):
         gate.check(lite, wrong)
 
 
-def test_weights_lie_where_kernels_can_read_them(model, x):
-    content = convert(model, x, layer_dtypes={"head": "float32"}).content
+def test_weights_lie_where_kernels_can_read_them(float_block):
+    content = float_block.content
     for tensor in schema.read(content).tensors:
         if tensor.data is not None:
             start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
