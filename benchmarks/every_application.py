@@ -89,6 +89,7 @@ def _constructors() -> list[str]:
 
 def _measured(measure: Callable[[Any], dict], library: str, name: str) -> dict:
     """What was measured of one model; only the `params` of one that is too large."""
+    keras.utils.set_random_seed(0)
     constructor = getattr(LIBRARIES[library].applications, name)
     model = constructor(weights=None, classes=CLASSES, input_shape=(FLAGS.size, FLAGS.size, 3))
     found = {"params": model.count_params()}
