@@ -79,7 +79,7 @@ def require_free_folder(path: str | os.PathLike, overwrite: bool) -> None:
         raise FileError(f"Output folder '{path}' is a file; choose another name.")
     if target.is_dir() and any(target.iterdir()) and not overwrite:
         raise FileError(
-            f"Folder '{path}' is not empty; choose another or overwrite it (--overwrite)."
+            f"Folder '{path}' is not empty; choose another or pass --overwrite (overwrite=True)."
         )
     require_writable_folder(_existing_parent(target))
 

@@ -28,9 +28,7 @@ def by_name(model: Any, layer_dtypes: Mapping[str, str]) -> dict[str, str]:
                 f"layer_dtypes gives '{pattern}' the dtype {dtype!r}; choose one of "
                 f"{', '.join(DTYPES)}."
             )
-        found = [
-            name for path in _paths(model) if fnmatch.filter(path, pattern) for name in path[-1:]
-        ]
+        found = [path[-1] for path in _paths(model) if fnmatch.filter(path, pattern)]
         if not found:
             raise ArgumentError(
                 f"layer_dtypes names '{pattern}', but no layer of model '{model.name}' is called "
