@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sft_keras.errors import ArgumentError, MissingExtraError, UnsupportedError
+from sft_keras.tables import aligned
 from sft_keras.tflite import child
 from sft_keras.tflite.lite_model import LiteModel
 
@@ -71,12 +72,7 @@ class EthosUReport:
         return {"accelerator": self.accelerator, "rows": rows}
 
     def __str__(self) -> str:
-        lines = [HEAD, *(_cells(name, row) for name, row in self.rows.items())]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-            for cells in lines
-        ]
+        table = aligned([HEAD, *(_cells(name, row) for name, row in self.rows.items())])
         left = [
             f"{name}: on the CPU stay {', '.join(sorted(set(row.cpu_operators)))}"
             for name, row in self.rows.items()

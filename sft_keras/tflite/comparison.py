@@ -11,6 +11,7 @@ import numpy as np
 from absl import logging
 
 from sft_keras.errors import UnsupportedError
+from sft_keras.tables import aligned
 from sft_keras.tflite import child, comparison_plot
 from sft_keras.tflite.data import batches
 from sft_keras.tflite.deviation import Deviation
@@ -107,12 +108,7 @@ class LayerComparison:
         comparison_plot.save(self, path, overwrite)
 
     def __str__(self) -> str:
-        body = [_cells(row) for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(HEAD, *body, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-            for cells in [HEAD, *body]
-        ]
+        lines = aligned([HEAD, *map(_cells, self.rows)])
         lines += [f"{layer.layer}: {layer.reason}" for layer in self.fused]
         note = f"{self.samples} samples; {len(self.rows)} layers compared, {len(self.fused)} not"
         return "\n".join([*lines, note])

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import stats
 
 from sft_keras.errors import ArgumentError, UnsupportedError
+from sft_keras.tables import aligned
 from sft_keras.tflite import child, lite_cost
 from sft_keras.tflite.lite_model import LiteModel
 
@@ -112,12 +113,7 @@ class Benchmark:
         return dataclasses.asdict(self)
 
     def __str__(self) -> str:
-        lines = [HEAD, *map(_cells, self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        table = [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-            for cells in lines
-        ]
+        table = aligned([HEAD, *map(_cells, self.rows)])
         noise = [
             f"{row.name} and {self.rows[0].name} differ by less than the noise; take more runs."
             for row in self.rows
