@@ -11,13 +11,14 @@ UNKNOWN_SIZE = 64
 BATCH = 2
 
 
-def random_inputs(model: Any, batch: int = BATCH, seed: int = 0) -> Any:
+def random_inputs(model: Any, batch: int = BATCH, seed: int = 0, bytes_: bool = False) -> Any:
     """Normal noise for every input of `model`, in its structure; ones and zeros for integers.
 
     Args:
         model: a Sequential or Functional model of either Keras.
         batch: how many samples, where an input does not fix it.
         seed: of the random numbers.
+        bytes_: in place of normal noise, whole numbers from 0 to 255, as an image has.
     """
     rng = np.random.default_rng(seed)
 
@@ -25,7 +26,8 @@ def random_inputs(model: Any, batch: int = BATCH, seed: int = 0) -> Any:
         shape = [tensor.shape[0] or batch, *(size or UNKNOWN_SIZE for size in tensor.shape[1:])]
         dtype = str(getattr(tensor.dtype, "name", tensor.dtype))
         if "float" in dtype:
-            return rng.standard_normal(shape).astype("float32")
+            values = rng.integers(0, 256, shape) if bytes_ else rng.standard_normal(shape)
+            return values.astype("float32")
         return rng.integers(0, 2, shape).astype(dtype)
 
     return tree.map_structure(sample, input_structure(model))

@@ -6,11 +6,11 @@ import tf_keras
 from tf_keras import layers
 
 from sft_keras.errors import UnsupportedError
-from sft_keras.quantization.equality import require_equal
+from sft_keras.quantization.equality import MOST, require_equal
 from sft_keras.shrinking import proof
 
 
-def amplifying(depth=24):
+def amplifying(depth=48):
     """A network that makes far more than 1e-5 of one rounding; its outputs are not constant."""
     tf_keras.backend.clear_session()
     rng = np.random.default_rng(0)
@@ -61,3 +61,30 @@ def test_a_mistake_is_refused_in_the_same_network():
     model = amplifying()
     with pytest.raises(UnsupportedError, match="Step 'fold' changed the outputs"):
         require_equal(model, changed(model, of_another_epsilon), "fold")
+
+
+def chaotic_on_noise(factor=1.0, rounded=1.0):
+    """Of negative numbers it makes chaos; what is positive, such as pixels, it takes gently."""
+    tf_keras.backend.clear_session()
+    rng = np.random.default_rng(0)
+    x = tf_keras.Input((16,))
+    y = layers.ReLU()(layers.Rescaling(-1.0)(x))
+    for _ in range(80):
+        dense = layers.Dense(16, "tanh", use_bias=False)
+        y = dense(y)
+        dense.set_weights([rng.normal(size=(16, 16)) * rounded])
+    gentle = layers.Dense(16)
+    outputs = layers.Add()([gentle(x), y])
+    gentle.set_weights([rng.normal(size=(16, 16)) * factor, np.zeros(16)])
+    return tf_keras.Model(x, outputs)
+
+
+def test_a_network_of_images_is_compared_on_what_images_are_made_of():
+    model, other = chaotic_on_noise(), chaotic_on_noise(rounded=1 + np.finfo("float32").eps)
+    assert difference(model, other) > MOST
+    require_equal(model, other)
+
+
+def test_a_mistake_in_a_network_of_images_is_refused():
+    with pytest.raises(UnsupportedError, match="changed the outputs"):
+        require_equal(chaotic_on_noise(), chaotic_on_noise(factor=1.001))
