@@ -35,7 +35,7 @@ def measure(model: Any) -> dict:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (IMAGES, *model.input_shape[1:])).astype("float32")
     labels = rng.integers(0, every_application.CLASSES, IMAGES)
-    _normalize(model, images)
+    normalize(model, images)
     model.compile("sgd", "sparse_categorical_crossentropy")
     model.optimizer.learning_rate = 1e-4
     refused = problems(model)
@@ -58,7 +58,7 @@ def measure(model: Any) -> dict:
     }
 
 
-def _normalize(model: Any, images: np.ndarray) -> None:
+def normalize(model: Any, images: np.ndarray) -> None:
     """Gives the layers of a network that has learned nothing outputs of a usual size."""
     norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
     momenta = [layer.momentum for layer in norms]

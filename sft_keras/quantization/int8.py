@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
+import tensorflow as tf
 import tf_keras
 from keras import tree
 from tf_keras import layers
@@ -135,6 +136,8 @@ def apply(
         output = PIXELS if producer.name in pixels else True
         return once(x, layers.Activation("linear", name=f"{producer.name}_int8"), {}, output, x)(x)
 
+    # The wrappers hold nothing that autograph has to convert, and it takes most of the time.
+    @tf.autograph.experimental.do_not_convert
     def call(layer, *args, **kwargs):
         if layer.name in floats:
             return layer(*args, **kwargs)

@@ -93,15 +93,38 @@ def res_net_rs(library):
     return module(library, "resnet_rs").ResNetRS(50, block_args=blocks, **IMAGE)
 
 
-QUICK = (mobile_net, dense_net, res_net)
-LONG = (mobile_net_v2, mobile_net_v3, efficient_net, efficient_net_v2, nas_net, res_net_v2)
-ONLY_TF_KERAS = (reg_net_y, res_net_rs)
-CASES = [
-    *((keras, family) for family in QUICK),
-    (tf_keras, reg_net_x),
-    *(pytest.param(keras, family, marks=pytest.mark.slow) for family in LONG),
-    *(pytest.param(tf_keras, family, marks=pytest.mark.slow) for family in ONLY_TF_KERAS),
-]
+def thin(model):
+    """The same network with a sixteenth of the filters."""
+
+    def divided(key, value):
+        return value // 16 if key in ("filters", "units") and value > 3 else value
+
+    def walk(config):
+        if isinstance(config, dict):
+            return {k: divided(k, walk(v)) for k, v in config.items() if k != "build_config"}
+        return [walk(x) for x in config] if isinstance(config, list | tuple) else config
+
+    return type(model).from_config(walk(model.get_config()))
+
+
+def vgg(library):
+    return thin(library.applications.VGG16(**IMAGE))
+
+
+def inception(library):
+    return thin(library.applications.InceptionV3(**IMAGE | {"input_shape": (75, 75, 3)}))
+
+
+def xception(library):
+    return thin(library.applications.Xception(**IMAGE | {"input_shape": (71, 71, 3)}))
+
+
+BOTH = (
+    *(mobile_net, mobile_net_v2, mobile_net_v3, efficient_net, efficient_net_v2, dense_net),
+    *(nas_net, res_net, res_net_v2, vgg, inception, xception),
+)
+ONLY_TF_KERAS = (reg_net_x, reg_net_y, res_net_rs)
+CASES = [*((keras, family) for family in BOTH), *((tf_keras, family) for family in ONLY_TF_KERAS)]
 
 
 def _normalize(library, model, images):
@@ -118,7 +141,8 @@ def test_it_becomes_int8_by_training(library, family, to_file):
     library.backend.clear_session()
     model = family(library)
     assert problems(model) == []
-    images = np.random.default_rng(0).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
+    shape = (4, *model.input_shape[1:])
+    images = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
     _normalize(library, model, images)
     qat = quantize(model)
     qat(images, training=True)
