@@ -59,14 +59,24 @@ def measure(model: Any) -> dict:
 
 
 def normalize(model: Any, images: np.ndarray) -> None:
-    """Gives the layers of a network that has learned nothing outputs of a usual size."""
-    norms = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
-    momenta = [layer.momentum for layer in norms]
+    """Gives the layers of a network that has learned nothing outputs of a usual size.
+
+    Nothing is dropped meanwhile: the statistics would be of other outputs than those in inference.
+    """
+    norms, drops = (
+        [layer for layer in model.layers if type(layer).__name__ == kind]
+        for kind in ("BatchNormalization", "Dropout")
+    )
+    before = [layer.momentum for layer in norms], [layer.rate for layer in drops]
     for layer in norms:
         layer.momentum = 0.0
+    for layer in drops:
+        layer.rate = 0.0
     model(images, training=True)
-    for layer, momentum in zip(norms, momenta, strict=True):
+    for layer, momentum in zip(norms, before[0], strict=True):
         layer.momentum = momentum
+    for layer, rate in zip(drops, before[1], strict=True):
+        layer.rate = rate
 
 
 def _converted(model: Any, images: np.ndarray | None) -> tuple[sft_keras.LiteModel, str]:

@@ -3,9 +3,9 @@
     nice -n 5 python benchmarks/port_applications.py --library=keras > port_applications.log
     python benchmarks/port_applications.py --library=keras --models='ConvNeXt*'
 
-Each model gets random weights, and BatchNormalization the statistics of random pixels. `to_tf_keras`
-proves its own result; here the two also predict the same images. One row a model, as a Markdown
-table; what failed is listed at the end, and the exit code is then 1.
+Each model gets random weights, and BatchNormalization the statistics of random pixels.
+`to_tf_keras` proves its own result; here the two also predict the same images. One row a model, as
+a Markdown table; what failed is listed at the end, and the exit code is then 1.
 """
 
 import time

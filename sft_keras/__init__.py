@@ -24,6 +24,7 @@ _PUBLIC = {
     "Plan": "plans",
     "SoftFilterPrune": "callbacks",
     "channel_groups": "channels",
+    "check": "tflite",
     "compare_layers": "tflite",
     "compress": "compression",
     "convert": "tflite",

@@ -11,6 +11,7 @@ A float model becomes int8 by post-training quantization, calibrated on the trai
 import argparse
 
 from sft_keras.cli import arguments, files
+from sft_keras.tflite import targets
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"of the file's {side}s; default: that of the computation",
         )
     parser.add_argument(
-        "--target", choices=("tflm", "litert"), default="tflm", help="what runs it; default: tflm"
+        "--target", choices=targets.names(), default="tflm", help="what runs it; default: tflm"
     )
     arguments.add_layer_dtypes(parser, "head=float32,block?_*=int16x8")
     arguments.add_number(parser, "timeout", 600, "seconds that the converter may take")

@@ -8,6 +8,7 @@ from absl.flags import argparse_flags
 
 from sft_keras.cli import (
     benchmark,
+    check,
     compare,
     compress,
     convert,
@@ -25,7 +26,7 @@ from sft_keras.errors import SftKerasError
 
 COMMANDS = (
     *(compress, prune, plan, shrink, quantize, convert),
-    *(verify, compare, benchmark, inspect, export_micro, ethos_u),
+    *(verify, compare, benchmark, inspect, check, export_micro, ethos_u),
 )
 USAGE_ERROR = 2
 

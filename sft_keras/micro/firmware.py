@@ -74,7 +74,7 @@ def export(
     vectors = golden.vectors(lite, samples)
     smallest = arena_size(lite)
     operators = sorted({operator.name for operator in lite.file.operators})
-    methods = targets.operators("tflm")
+    methods = targets.named("tflm").operators
     values = {
         "name": name,
         "title": "".join(part.title() for part in name.split("_")),

@@ -12,6 +12,7 @@ _PUBLIC = {
     "Verification": "verification",
     "arena_size": "arena",
     "benchmark": "speed",
+    "check": "preflight",
     "compare_layers": "comparison",
     "convert": "conversion",
     "latency": "speed",

@@ -50,7 +50,8 @@ def convert(
             `"float32"` for one in int16x8; defaults to the first. Inputs of integers, such as
             tokens, stay int32.
         output_dtype: likewise.
-        target: what runs the file, `"tflm"` or `"litert"`: operators that it lacks are refused.
+        target: what runs the file, such as `"tflm"`, `"litert"` or `"tflite-runtime-2.14"`;
+            `check` lists them. Operators that it lacks are refused.
             For `"tflm"` all outputs of a Dense share one range, for versions before September 2024
             misread others.
         layer_dtypes: layers that compute in another dtype, `"int8"`, `"int16x8"` or `"float32"`,

@@ -53,7 +53,7 @@ def run(
             "dtype": promise.dtype,
             "input_dtype": promise.io[0],
             "output_dtype": promise.io[1],
-            "per_channel_dense": targets.has_per_channel_dense(promise.target),
+            "per_channel_dense": targets.named(promise.target).per_channel_dense,
         }
         if samples is not None:
             settings["samples"] = str(folder / "samples.npz")

@@ -181,12 +181,24 @@ def builtin_operators(file: schema.File, promise: Promise) -> Iterator[str]:
 
 def target_operators(file: schema.File, promise: Promise) -> Iterator[str]:
     """Builtin operators that the target lacks."""
-    known = targets.operators(promise.target)
+    target = targets.named(promise.target)
     for operator in file.operators:
-        if operator.name not in known and not operator.name.startswith("CUSTOM:"):
+        if operator.name not in target.operators and not operator.name.startswith("CUSTOM:"):
             yield (
-                f"{operator} is missing from {targets.title(promise.target)}: replace that layer "
-                "or activation, or convert with target='litert'."
+                f"{operator} is missing from {target.title}: replace that layer or activation, or "
+                "convert with target='litert'."
+            )
+
+
+def known_versions(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Operators in a version that came after the target."""
+    target = targets.named(promise.target)
+    for operator in file.operators:
+        newest = target.versions.get(operator.name, operator.version)
+        if operator.version > newest:
+            yield (
+                f"{operator} is of version {operator.version}, and {target.title} knows {newest} "
+                f"at most: convert with target='{target.name}', or replace that layer."
             )
 
 
@@ -276,6 +288,7 @@ QUANTIZED: tuple[Check, ...] = (
     chosen_dtypes,
     *EVERY,
     target_operators,
+    known_versions,
     seen_inputs,
     living_layers,
     visible_softmax,

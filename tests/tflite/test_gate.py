@@ -119,9 +119,9 @@ def test_an_unknown_dtype_or_target_is_refused(qat_lite):
     with pytest.raises(UnsupportedError, match="int8, int16x8"):
         gate.check(qat_lite, gate.Promise("int3"))
     with pytest.raises(UnsupportedError, match="tflm"):
-        targets.operators("toaster")
+        targets.named("toaster")
 
 
 def test_the_operator_lists_use_the_names_of_the_schema():
-    assert set(targets.operators("tflm")) <= set(vars(tflite.BuiltinOperator))
-    assert targets.operators("tflm")["PADV2"] == "AddPadV2"
+    assert set(targets.named("tflm").operators) <= set(vars(tflite.BuiltinOperator))
+    assert targets.named("tflm").operators["PADV2"] == "AddPadV2"

@@ -42,3 +42,8 @@ def _scalar(table, slot, dtype):
     offset = table.Offset(4 + 2 * slot)
     assert offset, "a field at its default is not stored"
     return np.frombuffer(table.Bytes, dtype, 1, table.Pos + offset)
+
+
+def set_version(model, operator, version):
+    record = model.OperatorCodes(model.Subgraphs(0).Operators(operator).OpcodeIndex())
+    _scalar(record._tab, 2, np.int32)[:] = version

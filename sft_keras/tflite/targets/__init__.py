@@ -1,48 +1,82 @@
 """What devices can run: one data file a target, with its source and date."""
 
+import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from importlib import resources
 
 from sft_keras.errors import UnsupportedError
 
 
-def operators(target: str) -> dict[str, str]:
-    """The operators that a target runs.
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What a runtime, or a chip with the runtime on its host, makes of operators.
 
-    Args:
-        target: name of a data file beside this module, such as `"tflm"`.
-
-    Returns:
-        The builtin operators' names in the schema, each with the target's own name for it.
-
-    Raises:
-        UnsupportedError: nobody knows the target.
-
-    Example:
-        >>> targets.operators("tflm")["PADV2"]
-        'AddPadV2'
+    Attributes:
+        name: as `named` takes it.
+        title: what people call it.
+        operators: builtin operators of the schema that run, each with the target's own name for it.
+        versions: the newest version that it knows of each; empty if it does not look at versions.
+        per_channel_dense: whether every version of it reads a FULLY_CONNECTED with a range for each
+            output.
+        accelerated: the operators that its accelerator takes; None if there is no accelerator.
+        host: the runtime that runs the others; the target itself if there is no accelerator.
+        filters_multiple: the accelerator works on as many filters at a time; 1 if that is unknown.
+        dtypes: what a tensor may be; empty if the operators decide.
+        one_piece: whether the accelerator takes nothing behind the first operator that it lacks.
     """
-    return _read(target)["operators"]
 
-
-def title(target: str) -> str:
-    """What people call the target."""
-    return _read(target)["title"]
-
-
-def has_per_channel_dense(target: str) -> bool:
-    """Whether every version of the target reads a FULLY_CONNECTED with a range for each output."""
-    return _read(target)["per_channel_dense"]
+    name: str
+    title: str
+    operators: Mapping[str, str]
+    versions: Mapping[str, int]
+    per_channel_dense: bool
+    accelerated: frozenset[str] | None
+    host: str
+    filters_multiple: int = 1
+    dtypes: tuple[str, ...] = ()
+    one_piece: bool = False
 
 
 @functools.cache
-def _read(target: str) -> dict:
-    if target not in names():
-        raise UnsupportedError(f"Target '{target}' is unknown; choose one of {', '.join(names())}.")
-    return json.loads(resources.files(__name__).joinpath(f"{target}.json").read_text("utf-8"))
+def named(name: str) -> Target:
+    """The target with this name.
+
+    Raises:
+        UnsupportedError: nobody knows it.
+
+    Example:
+        >>> targets.named("tflm").operators["PADV2"]
+        'AddPadV2'
+    """
+    if name not in names():
+        raise UnsupportedError(f"Target '{name}' is unknown; choose one of {', '.join(names())}.")
+    text = resources.files(__name__).joinpath(f"{name}.json").read_text("utf-8")
+    data = json.loads(text)
+    if "host" in data:
+        return dataclasses.replace(
+            named(data["host"]),
+            name=name,
+            title=data["title"],
+            accelerated=frozenset(data["accelerated"]),
+            filters_multiple=data.get("filters_multiple", 1),
+            dtypes=tuple(data.get("dtypes", ())),
+            one_piece=data.get("one_piece", False),
+        )
+    versions = data.get("versions", {})
+    return Target(
+        name=name,
+        title=data["title"],
+        operators=data.get("operators") or {operator: operator for operator in versions},
+        versions=versions,
+        per_channel_dense=data["per_channel_dense"],
+        accelerated=None,
+        host=name,
+    )
 
 
+@functools.cache
 def names() -> list[str]:
     """The targets there are data files for."""
     entries = (entry.name for entry in resources.files(__name__).iterdir())
