@@ -16,6 +16,7 @@ _PUBLIC = {
     "compare_layers": "comparison",
     "convert": "conversion",
     "latency": "speed",
+    "profile": "profiling",
     "to_onnx": "onnx_file",
     "verify": "verification",
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from sft_keras.tables import aligned
 from sft_keras.tflite import runtimes
 from sft_keras.tflite.child import ChildError
 from sft_keras.tflite.data import batches
@@ -37,6 +38,11 @@ class Row:
     largest_difference: float | None = None
     differing: float | None = None
 
+    @property
+    def runs(self) -> bool:
+        """Whether the runtime loads the file and runs it."""
+        return self.status == RUNS
+
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
@@ -65,7 +71,7 @@ class Verification:
 
         True for conv nets, or something is wrong. None when one of the two did not run.
         """
-        if self.reference != REFERENCES[0] or self["tflm"].status != RUNS:
+        if self.reference != REFERENCES[0] or not self["tflm"].runs:
             return None
         return self["tflm"].differing == 0
 
@@ -80,13 +86,8 @@ class Verification:
         }
 
     def __str__(self) -> str:
-        head = ("runtime", "accuracy", "same argmax", "max difference", "values off", "")
-        body = [_cells(row) for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-        lines = [
-            "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-            for cells in [head, *body]
-        ]
+        head = ("runtime", "runs", "accuracy", "same argmax", "max difference", "values off", "")
+        lines = aligned([head, *map(_cells, self.rows)])
         against = self.reference or "nothing"
         note = f"{self.samples} samples; compared with {against}, differences in {self.unit}"
         return "\n".join([*lines, note])
@@ -116,8 +117,8 @@ def verify(
 
     Example:
         >>> print(sft_keras.verify(lite, (x_val, y_val)))
-        runtime             accuracy  same argmax  max difference  values off
-        litert              97.78 %   100.00 %     1               0.21 %      runs
+        runtime             runs  accuracy  same argmax  max difference  values off
+        litert              yes   97.78 %   100.00 %     1               0.21 %
         ...
     """
     inputs, labels = _collect(lite, data, limit)
@@ -218,9 +219,10 @@ def _cells(row: Row) -> tuple[str, ...]:
     steps = "n/a" if row.largest_difference is None else f"{row.largest_difference:.6g}"
     return (
         row.runtime,
+        "yes" if row.runs else "no",
         share(row.accuracy),
         share(row.agreement),
         steps,
         share(row.differing),
-        row.status,
+        "" if row.runs else row.status,
     )

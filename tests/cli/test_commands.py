@@ -40,6 +40,17 @@ def test_chain_of_commands_on_files(cli, tmp_path, model_file, data_file):
     code, out, _ = cli("benchmark", lite, lite, "--runs=20", "--json")
     assert code == 0
     assert [row["speed"] is None for row in json.loads(out)["rows"]] == [True, False]
+    code, out, _ = cli("benchmark", lite, "--runs=2", "--profile", "--json")
+    assert code == 0
+    assert json.loads(out)["profiles"][0]["rows"]
+
+    code, out, _ = cli("check", lite, "--target=tflm,litert")
+    assert code == 0
+    assert "runs on TFLite Micro" in out
+    assert "runs on LiteRT" in out
+    code, _, err = cli("check", lite, "--target=toaster")
+    assert code == 2
+    assert "choose one of" in err
 
     labels, firmware = tmp_path / "labels.txt", tmp_path / "firmware"
     labels.write_text("no\nyes\n")

@@ -8,7 +8,7 @@ from sft_keras.cli import main, shrink
 
 COMMANDS = [
     *("compress", "prune", "plan", "shrink", "quantize", "convert"),
-    *("verify", "compare", "benchmark", "inspect", "export-micro", "ethos-u"),
+    *("verify", "compare", "benchmark", "inspect", "check", "export-micro", "ethos-u"),
 ]
 
 

@@ -58,7 +58,7 @@ def test_labels_that_are_no_classes_give_no_accuracy(qat_lite, samples, only_lit
 def test_it_prints_as_a_table_and_goes_to_json(verified):
     lines = str(verified).splitlines()
     assert len(lines) == len(NAMES) + 2
-    assert lines[0].split()[:2] == ["runtime", "accuracy"]
+    assert lines[0].split()[:3] == ["runtime", "runs", "accuracy"]
     assert lines[-1].startswith("64 samples; compared with")
     assert json.loads(json.dumps(verified.to_dict()))["samples"] == 64
 
