@@ -63,8 +63,11 @@ def test_a_mistake_is_refused_in_the_same_network():
         require_equal(model, changed(model, of_another_epsilon), "fold")
 
 
-def chaotic_on_noise(factor=1.0, rounded=1.0):
-    """Of negative numbers it makes chaos; what is positive, such as pixels, it takes gently."""
+def chaotic_on_noise(factor=1.0, rounded=1.0, sure=False):
+    """Of negative numbers it makes chaos; what is positive, such as pixels, it takes gently.
+
+    With `sure`, a softmax makes zeros and ones of the chaos.
+    """
     tf_keras.backend.clear_session()
     rng = np.random.default_rng(0)
     x = tf_keras.Input((16,))
@@ -74,17 +77,25 @@ def chaotic_on_noise(factor=1.0, rounded=1.0):
         y = dense(y)
         dense.set_weights([rng.normal(size=(16, 16)) * rounded])
     gentle = layers.Dense(16)
-    outputs = layers.Add()([gentle(x), y])
-    gentle.set_weights([rng.normal(size=(16, 16)) * factor, np.zeros(16)])
+    gentle_outputs = gentle(x)
+    gentle.set_weights([rng.normal(size=(16, 16)) * factor / 255, np.zeros(16)])
+    if sure:
+        y = layers.Rescaling(1e9)(y)
+    outputs = layers.Add()([gentle_outputs, y])
+    if sure:
+        outputs = layers.Softmax()(outputs)
     return tf_keras.Model(x, outputs)
 
 
-def test_a_network_of_images_is_compared_on_what_images_are_made_of():
-    model, other = chaotic_on_noise(), chaotic_on_noise(rounded=1 + np.finfo("float32").eps)
+@pytest.mark.parametrize("sure", [False, True])
+def test_a_network_of_images_is_compared_on_what_images_are_made_of(sure):
+    model = chaotic_on_noise(sure=sure)
+    other = chaotic_on_noise(sure=sure, rounded=1 + np.finfo("float32").eps)
     assert difference(model, other) > MOST
     require_equal(model, other)
 
 
-def test_a_mistake_in_a_network_of_images_is_refused():
+@pytest.mark.parametrize("sure", [False, True])
+def test_a_mistake_in_a_network_of_images_is_refused(sure):
     with pytest.raises(UnsupportedError, match="changed the outputs"):
-        require_equal(chaotic_on_noise(), chaotic_on_noise(factor=1.001))
+        require_equal(chaotic_on_noise(sure=sure), chaotic_on_noise(sure=sure, factor=1.001))
