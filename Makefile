@@ -4,21 +4,25 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
+ARM64 := .arm64
 SOURCES := sft_keras tests examples benchmarks
 
-.PHONY: demo test test-slow test-long lint clean
+.PHONY: demo test test-slow test-long test-arm lint clean
 
 demo: $(READY)
 	$(BIN)/sft-keras compress --dataset=digits --output_dir=sft-out --overwrite
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not arm"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
 
 test-long: $(READY)
 	SFT_RANDOM_NETWORKS=5000 $(BIN)/python -m pytest -n 2 tests/shrinking/test_random_networks.py
+
+test-arm: $(READY) $(ARM64)/ready
+	$(BIN)/python -m pytest -m arm tests/arm
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)
@@ -31,5 +35,8 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[runtimes,ethos-u,onnx,dev]"
 	touch $(READY)
 
+$(ARM64)/ready: tests/arm/set_up_arm64.py | $(READY)
+	$(BIN)/python tests/arm/set_up_arm64.py
+
 clean:
-	rm -rf $(VENV) sft-out
+	rm -rf $(VENV) $(ARM64) sft-out
