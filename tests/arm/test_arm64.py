@@ -1,13 +1,11 @@
 """int8 files on the ARM64 instruction set, under an emulator, against the same files on x86."""
 
-import subprocess
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from set_up_arm64 import EMULATOR, FOLDER, PYTHON, ROOT, SITE
 
 from sft_keras import convert
 from sft_keras.tflite import runtimes
@@ -80,10 +78,8 @@ every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda f: f.__n
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory, randomize):
+def outputs(tmp_path_factory, randomize, arm64_python):
     """What x86's reference kernels and ARM64's kernels of both kinds give, by network and kind."""
-    if not (FOLDER / "ready").exists():
-        pytest.fail(f"{FOLDER} is not set up; run `make test-arm`.")
     folder = tmp_path_factory.mktemp("arm64")
     found = {}
     for network, (shape, _) in NETWORKS.items():
@@ -97,9 +93,7 @@ def outputs(tmp_path_factory, randomize):
         np.save(folder / f"{name}.npy", steps)
         x86 = runtimes.run("tflite-runtime-ref", lite.content, [steps])
         found[f"{name} x86"] = np.concatenate(x86, axis=-1)
-    script = Path(__file__).with_name("run_lite.py")
-    command = [EMULATOR, "-L", ROOT, PYTHON, "-S", script, folder]
-    subprocess.run(command, env={"PYTHONPATH": str(SITE)}, check=True)
+    arm64_python(Path(__file__).with_name("run_lite.py"), folder)
     return found | dict(np.load(folder / "outputs.npz"))
 
 
