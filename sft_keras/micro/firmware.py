@@ -1,15 +1,13 @@
 """`export`: all that a TFLite Micro project needs of a model, as C++ and C headers."""
 
 import os
-import re
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 
-from sft_keras import __version__, writing
-from sft_keras.errors import ArgumentError, GateError, UnsupportedError
+from sft_keras import __version__, exporting, writing
+from sft_keras.errors import GateError, UnsupportedError
 from sft_keras.micro import golden
 from sft_keras.micro.memory import memory_by_operator
 from sft_keras.tflite import gate, targets
@@ -51,7 +49,7 @@ def export(
     Args:
         lite: a file in int8 or int16x8 that `convert` made for the target `"tflm"`.
         folder: where to; made if it does not exist, and filled wholly or not at all.
-        name: what the files and the names in them begin with, a C identifier.
+        name: what the files and the names in them begin with, an identifier in small letters.
         labels: what each number of the one output stands for.
         samples: typical inputs for the golden vectors, real values; some of them are used. By
             default random ones over the range of each input.
@@ -59,7 +57,7 @@ def export(
 
     Raises:
         UnsupportedError: the file computes in float, or TFLite Micro lacks something.
-        ArgumentError: `name` is no C identifier, or `labels` do not fit the output.
+        ArgumentError: `name` is no identifier, or `labels` do not fit the output.
         DataError: `samples` do not fit the inputs.
         FileError: the folder has files already, or cannot be written.
         MissingExtraError: `tflite-micro`, which runs the golden vectors, is not installed.
@@ -67,9 +65,9 @@ def export(
     Example:
         >>> sft_keras.micro.export(lite, "firmware/", labels=["yes", "no"])
     """
-    _require_identifier(name)
+    exporting.require_identifier(name)
     _require_exportable(lite)
-    _require_labels(lite, labels)
+    exporting.require_labels(lite, labels)
     writing.require_free_folder(folder, overwrite)
     vectors = golden.vectors(lite, samples)
     smallest = arena_size(lite)
@@ -77,7 +75,7 @@ def export(
     methods = targets.named("tflm").operators
     values = {
         "name": name,
-        "title": "".join(part.title() for part in name.split("_")),
+        "title": exporting.title(name),
         "version": __version__,
         "content": lite.content,
         "methods": [methods[operator] for operator in operators],
@@ -89,7 +87,8 @@ def export(
         "arena": -int(-smallest * MARGIN // ALIGNMENT) * ALIGNMENT,
         "peak": max(memory_by_operator(lite), key=lambda x: x.bytes),
     }
-    environment = _environment()
+    environment = exporting.environment("sft_keras.micro")
+    environment.filters.update(numbers=_numbers, c_string=_c_string, c_float=exporting.float_literal)
     with writing.output_folder(folder, overwrite) as staging:
         for pattern in FILES:
             template = environment.get_template(f"{pattern.replace('{name}_', '')}.jinja")
@@ -97,23 +96,11 @@ def export(
             (staging / pattern.format(name=name)).write_text(text, encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("sft_keras.micro"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(numbers=_numbers, c_string=_c_string, c_float=_c_float)
-    return environment
-
-
 def _tensor(details: TensorDetails) -> dict[str, Any]:
     """What the templates say of an input or output."""
     return {
         "label": details.name,
-        "title": "".join(part.title() for part in re.split(r"\W|_", details.name)),
+        "title": exporting.title(details.name),
         "c_type": C_TYPES[details.dtype],
         "dtype": details.dtype,
         "shape": details.shape,
@@ -122,13 +109,6 @@ def _tensor(details: TensorDetails) -> dict[str, Any]:
         "zero_point": details.zero_point,
         "limits": None if details.scale is None else np.iinfo(details.dtype),
     }
-
-
-def _require_identifier(name: str) -> None:
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-        raise ArgumentError(
-            f"name is {name!r}; give a C identifier of small letters, digits and underscores."
-        )
 
 
 def _require_exportable(lite: LiteModel) -> None:
@@ -145,36 +125,16 @@ def _require_exportable(lite: LiteModel) -> None:
         raise GateError("\n".join([f"TFLite Micro cannot run {lite.name}:", *found]))
 
 
-def _require_labels(lite: LiteModel, labels: Sequence[str] | None) -> None:
-    if labels is None:
-        return
-    if len(lite.outputs) != 1:
-        raise ArgumentError(
-            f"{lite.name} has {len(lite.outputs)} outputs; labels are for a file with one."
-        )
-    (output,) = lite.outputs
-    if output.shape[-1] != len(labels):
-        raise ArgumentError(
-            f"There are {len(labels)} labels, but output '{output.name}' has {output.shape[-1]} "
-            "numbers; give one label each."
-        )
-
-
 def _numbers(values: Any, width: int = 96) -> str:
     """Numbers of an array for a C initializer, in lines."""
     lines, line = [], ""
     for value in np.asarray(values).ravel().tolist():
-        text = f"{_c_float(value)}," if isinstance(value, float) else f"{int(value)},"
+        text = f"{exporting.float_literal(value)}," if isinstance(value, float) else f"{int(value)},"
         if len(line) + len(text) > width:
             lines.append(line)
             line = ""
         line += text
     return "\n    ".join([*lines, line])
-
-
-def _c_float(value: float) -> str:
-    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
-    return f"{text}f"
 
 
 def _c_string(text: str) -> str:

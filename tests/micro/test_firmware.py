@@ -143,7 +143,7 @@ def test_files_that_are_there_stay_unless_they_may_be_replaced(lite, firmware):
     ("options", "error", "message"),
     [
         ({"labels": ["a"]}, ArgumentError, "1 labels, but output 'classes' has 3"),
-        ({"name": "7 models"}, ArgumentError, "'7 models'; give a C identifier"),
+        ({"name": "7 models"}, ArgumentError, "'7 models'; give an identifier"),
         ({"samples": np.zeros((3, 7))}, DataError, "shape \\(3, 7\\)"),
     ],
 )

@@ -4,15 +4,13 @@ import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from sft_keras.errors import ConversionError, UnsupportedError
-from sft_keras.tflite.schema import IDENTIFIER
+from sft_keras.tflite.packing import packed
 
 SIGNATURE = b"serving_default"
-ALIGNMENT = 16  # bytes: what kernels may expect of weights
 
 INT8, FLOAT32 = schema.TensorType.INT8, schema.TensorType.FLOAT32
 INTEGERS = (schema.TensorType.INT32, schema.TensorType.INT64, schema.TensorType.BOOL)
@@ -66,7 +64,7 @@ def join(
     for number, piece in enumerate(pieces):
         owners += [number] * joined.add(piece)
     added = joined.connect(inputs, outputs)
-    return _packed(joined.model), owners + [None] * added
+    return packed(joined.model), owners + [None] * added
 
 
 class _Joined:
@@ -242,16 +240,3 @@ def _maps(ends: Sequence[End], numbers: Sequence[int]) -> list:
         entry.name, entry.tensorIndex = end.name.encode(), number
         maps.append(entry)
     return maps
-
-
-class _Builder(flatbuffers.Builder):
-    """Writes arrays where kernels may read them as they are, which the generated code does not."""
-
-    def StartVector(self, elemSize, numElems, alignment):
-        return super().StartVector(elemSize, numElems, max(alignment, ALIGNMENT))
-
-
-def _packed(model: Any) -> bytes:
-    builder = _Builder(1 << 20)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())

@@ -1,0 +1,69 @@
+"""What the exports for microcontrollers and for phones share: checks, names, templates."""
+
+import re
+from collections.abc import Sequence
+
+import jinja2
+import numpy as np
+
+from sft_keras.errors import ArgumentError
+from sft_keras.tflite.lite_model import LiteModel
+
+
+def require_identifier(name: str) -> None:
+    """Refuses a name that files and code cannot begin with.
+
+    Raises:
+        ArgumentError: says what a name may hold.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+        raise ArgumentError(
+            f"name is {name!r}; give an identifier of small letters, digits and underscores."
+        )
+
+
+def require_labels(lite: LiteModel, labels: Sequence[str] | None) -> None:
+    """Refuses labels that do not stand for the numbers of the file's one output.
+
+    Raises:
+        ArgumentError: there are several outputs, more or fewer labels than numbers, or a label is
+            not a line of text.
+    """
+    if labels is None:
+        return
+    if len(lite.outputs) != 1:
+        raise ArgumentError(
+            f"{lite.name} has {len(lite.outputs)} outputs; labels are for a file with one."
+        )
+    (output,) = lite.outputs
+    numbers = output.shape[-1] if output.shape else 1
+    if numbers != len(labels):
+        raise ArgumentError(
+            f"There are {len(labels)} labels, but output '{output.name}' has {numbers} "
+            "numbers; give one label each."
+        )
+    for number, label in enumerate(labels):
+        if not isinstance(label, str) or not label.strip() or label.splitlines() != [label]:
+            raise ArgumentError(f"Label {number} is {label!r}; give one line of text each.")
+
+
+def title(name: str) -> str:
+    """A name in the style of classes: `FlowerNet` for `flower_net`."""
+    return "".join(part.title() for part in re.split(r"\W|_", name))
+
+
+def float_literal(value: float) -> str:
+    """A number as C, C++ and Kotlin write one of 32 bits: `0.1f`."""
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    return f"{text}f"
+
+
+def environment(package: str) -> jinja2.Environment:
+    """The templates in a package's folder `templates`, where every name must have a value."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(package),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
