@@ -39,8 +39,8 @@ _PUBLIC = {
     "verify": "tflite",
 }
 _MODULES = (
-    *("callbacks", "constraints", "costs", "criteria", "datasets", "errors", "micro"),
-    *("quantization", "regularizers", "schedules", "tflite", "training"),
+    *("android", "callbacks", "constraints", "costs", "criteria", "datasets", "errors"),
+    *("micro", "quantization", "regularizers", "schedules", "tflite", "training"),
 )
 
 __all__ = ["__version__", *_MODULES, *_PUBLIC]

@@ -99,7 +99,7 @@ def with_metadata(
         ArgumentError: `labels` do not fit the output, or `mean` and `std` an input.
 
     Example:
-        >>> lite = sft_keras.android.with_metadata(lite, labels=["no", "yes"], mean=127.5, std=127.5)
+        >>> lite = sft_keras.android.with_metadata(lite, labels=["no", "yes"], std=255)
         >>> lite.save("model.tflite")
     """
     exporting.require_labels(lite, labels)
@@ -152,7 +152,9 @@ def read_metadata(lite: LiteModel) -> Metadata | None:
             f"The metadata of {lite.name} are damaged ({error}); write them again, by "
             "sft_keras.android.with_metadata."
         ) from error
-    return Metadata(*(values.get(field, "") for field in ("name", "description", "version")), *sides)
+    return Metadata(
+        *(values.get(field, "") for field in ("name", "description", "version")), *sides
+    )
 
 
 def normalization(details: TensorDetails, mean: Any, std: Any) -> tuple[list, list] | None:
@@ -273,7 +275,7 @@ def _tensor(values: dict[str, Any], content: bytes) -> TensorMetadata:
     properties = values.get("content", {}).get("content_properties", ("", {}))[1]
     names = {code: name for name, code in COLOR_CODES.items()}
     options = [unit["options"][1] for unit in values.get("process_units", ()) if "options" in unit]
-    numbers = next(iter(options), {})
+    numbers: dict[str, Any] = next(iter(options), {})
     stats = values.get("stats", {})
     return TensorMetadata(
         values.get("name", ""),

@@ -1,6 +1,5 @@
 """`export`: all that an Android project needs of a model, the file and Kotlin that runs it."""
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -15,10 +14,11 @@ from sft_keras.tflite.lite_model import LiteModel, TensorDetails
 
 LITERT_VERSION = "2.3.0"  # of the Maven packages that the Kotlin is written for
 KOTLIN_FILES = ("Tensors.kt", "Compiled.kt", "Interpreter.kt")
-KEYWORDS = frozenset(
-    "as break class continue do else false for fun if in interface is null object package return "
-    "super this throw true try typealias typeof val var when while".split()
-)
+KEYWORDS = {
+    *("as", "break", "class", "continue", "do", "else", "false", "for", "fun", "if", "in"),
+    *("interface", "is", "null", "object", "package", "return", "super", "this", "throw", "true"),
+    *("try", "typealias", "typeof", "val", "var", "when", "while"),
+}
 
 
 class Storage(NamedTuple):
@@ -193,5 +193,10 @@ def _require_exportable(lite: LiteModel, labels: Sequence[str] | None) -> None:
 
 
 def _quoted(text: str) -> str:
-    """A Kotlin string literal; what is not ASCII as escapes."""
-    return json.dumps(text).replace("$", "\\$").replace("\\f", "\\u000c")
+    """A Kotlin string literal; what is not ASCII, or means something there, as escapes."""
+    units = np.frombuffer(text.encode("utf-16-le"), "<u2").tolist()
+    escaped = (
+        chr(unit) if 32 <= unit < 127 and chr(unit) not in '"\\$' else f"\\u{unit:04x}"
+        for unit in units
+    )
+    return f'"{"".join(escaped)}"'

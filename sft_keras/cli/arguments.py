@@ -59,6 +59,14 @@ def image_size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
+def numbers(text: str) -> list[float]:
+    """One number or several: `127.5` or `123.7,116.8,103.9`."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not like 127.5 or 123.7,116.8,103.9") from None
+
+
 def add_files(parser: argparse.ArgumentParser, output_suffix: str = ".keras") -> None:
     """Adds the file that is read and the one that is written, by position, and `--overwrite`."""
     add_input(parser, ".keras")
@@ -74,6 +82,17 @@ def add_input(parser: argparse.ArgumentParser, suffix: str) -> None:
 def add_overwrite(parser: argparse.ArgumentParser) -> None:
     """Adds `--overwrite`."""
     parser.add_argument("--overwrite", action="store_true", help="replace what exists")
+
+
+def add_export(parser: argparse.ArgumentParser) -> None:
+    """Adds the `.tflite` file, the folder to fill, `--overwrite`, `--name` and `--labels`."""
+    add_input(parser, ".tflite")
+    parser.add_argument("output", metavar="OUT", help="folder to fill")
+    add_overwrite(parser)
+    parser.add_argument(
+        "--name", default="model", help="what files and names begin with; default: %(default)s"
+    )
+    parser.add_argument("--labels", help="text file with the name of each output, one a line")
 
 
 def add_dataset(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

@@ -5,21 +5,13 @@ sft-keras export-micro model.tflite firmware/ --labels=labels.txt --dataset=phot
 """
 
 import argparse
-from pathlib import Path
 
-from sft_keras.cli import arguments, quiet
-from sft_keras.errors import FileError
+from sft_keras.cli import arguments, files, quiet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `sft-keras export-micro`."""
-    arguments.add_input(parser, ".tflite")
-    parser.add_argument("output", metavar="OUT", help="folder to fill")
-    arguments.add_overwrite(parser)
-    parser.add_argument(
-        "--name", default="model", help="what files and names begin with; default: %(default)s"
-    )
-    parser.add_argument("--labels", help="text file with the name of each output, one a line")
+    arguments.add_export(parser)
     arguments.add_dataset(parser, required=False)
 
 
@@ -38,18 +30,7 @@ def run(args: argparse.Namespace) -> None:
         lite,
         args.output,
         name=args.name,
-        labels=_labels(args.labels),
+        labels=files.read_labels(args.labels),
         samples=samples,
         overwrite=args.overwrite,
     )
-
-
-def _labels(path):
-    if path is None:
-        return None
-    try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FileError(f"'{path}' cannot be read as text ({error}); give one label a line.") from (
-            error
-        )

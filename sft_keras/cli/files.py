@@ -1,4 +1,4 @@
-"""Models from files and to files."""
+"""Models and labels from files, and models to files."""
 
 import json
 import zipfile
@@ -65,6 +65,22 @@ def _load_tf_keras(path):
     from sft_keras.quantization import load_model
 
     return load_model(path)  # safe_mode is the default, as in Keras 3
+
+
+def read_labels(path: str | None) -> list[str] | None:
+    """The lines of a text file, or None for no path.
+
+    Raises:
+        FileError: the file is missing, or no text.
+    """
+    if path is None:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"'{path}' cannot be read as text ({error}); give one label a line.") from (
+            error
+        )
 
 
 def require_writable(path: str, suffix: str, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ from sft_keras.cli import (
     compress,
     convert,
     ethos_u,
+    export_android,
     export_micro,
     inspect,
     plan,
@@ -26,7 +27,8 @@ from sft_keras.errors import SftKerasError
 
 COMMANDS = (
     *(compress, prune, plan, shrink, quantize, convert),
-    *(verify, compare, benchmark, inspect, check, export_micro, ethos_u),
+    *(verify, compare, benchmark, inspect, check),
+    *(export_micro, export_android, ethos_u),
 )
 USAGE_ERROR = 2
 

@@ -88,7 +88,9 @@ def export(
         "peak": max(memory_by_operator(lite), key=lambda x: x.bytes),
     }
     environment = exporting.environment("sft_keras.micro")
-    environment.filters.update(numbers=_numbers, c_string=_c_string, c_float=exporting.float_literal)
+    environment.filters.update(
+        numbers=_numbers, c_string=_c_string, c_float=exporting.float_literal
+    )
     with writing.output_folder(folder, overwrite) as staging:
         for pattern in FILES:
             template = environment.get_template(f"{pattern.replace('{name}_', '')}.jinja")
@@ -129,7 +131,9 @@ def _numbers(values: Any, width: int = 96) -> str:
     """Numbers of an array for a C initializer, in lines."""
     lines, line = [], ""
     for value in np.asarray(values).ravel().tolist():
-        text = f"{exporting.float_literal(value)}," if isinstance(value, float) else f"{int(value)},"
+        text = (
+            f"{exporting.float_literal(value)}," if isinstance(value, float) else f"{int(value)},"
+        )
         if len(line) + len(text) > width:
             lines.append(line)
             line = ""

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import sft_keras
+from sft_keras import LiteModel, android
 from sft_keras.cli import files
 
 
@@ -60,6 +61,17 @@ def test_chain_of_commands_on_files(cli, tmp_path, model_file, data_file):
     code, _, err = cli("export-micro", lite, firmware, f"--labels={tmp_path / 'absent'}")
     assert code == 2
     assert "cannot be read" in err
+
+    app, flags = tmp_path / "app", (f"--labels={labels}", "--name=net", "--mean=0.5", "--std=2,2")
+    code, _, err = cli("export-android", lite, app, *flags[:3])
+    assert code == 0, err
+    assert {path.name for path in app.iterdir()} >= {"net.tflite", "NetCompiled.kt", "labels.txt"}
+    metadata = android.read_metadata(LiteModel.load(app / "net.tflite"))
+    assert metadata.outputs[0].labels == ("no", "yes")
+    assert metadata.inputs[0].mean == (0.5,)
+    code, _, err = cli("export-android", lite, tmp_path / "other", *flags)
+    assert code == 2
+    assert "std has 2 numbers" in err
 
 
 def test_plan_is_written_and_shrunk_by(cli, tmp_path, model_file):

@@ -8,7 +8,8 @@ from sft_keras.cli import main, shrink
 
 COMMANDS = [
     *("compress", "prune", "plan", "shrink", "quantize", "convert"),
-    *("verify", "compare", "benchmark", "inspect", "check", "export-micro", "ethos-u"),
+    *("verify", "compare", "benchmark", "inspect", "check"),
+    *("export-micro", "export-android", "ethos-u"),
 ]
 
 
