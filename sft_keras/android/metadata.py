@@ -78,7 +78,7 @@ def with_metadata(
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
 ) -> LiteModel:
-    """The same file with TFLite metadata, for Android Studio, MediaPipe and any other reader.
+    """The same file with TFLite metadata, for MediaPipe and any other reader.
 
     Numbers in it are real ones, whatever the dtype: scale and zero point stand in the file.
 

@@ -110,13 +110,6 @@ def test_the_output_has_its_labels_in_the_archive_behind_the_file(described, roo
         assert archive.read("labels.txt").decode().splitlines() == LABELS
 
 
-def test_the_published_reader_agrees(described):
-    metadata = pytest.importorskip("tflite_support.metadata", exc_type=ImportError)
-    reader = metadata.MetadataDisplayer.with_model_buffer(described.content)
-    assert '"color_space": "RGB"' in reader.get_metadata_json()
-    assert reader.get_packed_associated_file_list() == ["labels.txt"]
-
-
 @pytest.mark.parametrize("name", ["litert", "tflite-runtime", "tflm"])
 def test_every_runtime_computes_the_same(lite, described, name):
     if not runtimes.named(name).available():
