@@ -4,14 +4,13 @@ import copy
 import dataclasses
 from typing import Any
 
-import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
 from sft_keras.errors import UnsupportedError
 from sft_keras.tables import aligned
 from sft_keras.tflite import lite_cost
 from sft_keras.tflite.lite_model import LiteModel
-from sft_keras.tflite.schema import IDENTIFIER
+from sft_keras.tflite.packing import packed
 from sft_keras.tflite.speed import latency
 
 HEAD = ("operator", "layer", "ms", "share", "MACs", "GMACs/s")
@@ -152,9 +151,7 @@ def _alone(model: Any, operator: Any) -> bytes:
     ]
     only.outputs = [places[int(i)] for i in operator.outputs]
     small.signatureDefs, small.metadata, small.metadataBuffer = [], [], None
-    builder = flatbuffers.Builder(1024)
-    builder.Finish(small.Pack(builder), IDENTIFIER)
-    return bytes(builder.Output())
+    return packed(small)
 
 
 def _sides(operator: Any) -> list:
