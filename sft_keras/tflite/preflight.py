@@ -9,7 +9,7 @@ from sft_keras.tflite.lite_model import LiteModel
 
 NPU_OPERATOR = "CUSTOM:ethos-u"
 CONVOLUTIONS = ("CONV_2D", "TRANSPOSE_CONV")
-XNNPACK = ("litert", "tflite-runtime-2.14")
+PHONES = ("litert", "tflite-runtime-2.14")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Finding:
     """One thing that a target dislikes.
 
     Attributes:
-        stops: whether the file does not run there, or computes something else; otherwise it only
-            runs slower than it could.
+        stops: whether the file does not run there, or computes something else; otherwise it runs,
+            only slower or larger than it could be.
         text: a sentence with the layer and the way out.
     """
 
@@ -47,7 +47,7 @@ class Preflight:
         verdict = "runs" if self.runs else "does not run"
         lines = [f"{self.name} {verdict} on {targets.named(self.target).title}"]
         for finding in sorted(self.findings, key=lambda f: not f.stops):
-            lines.append(f"- {'stops' if finding.stops else 'slower'}: {finding.text}")
+            lines.append(f"- {'stops' if finding.stops else 'remark'}: {finding.text}")
         return "\n".join(lines)
 
 
@@ -73,12 +73,12 @@ def check(lite: LiteModel, target: str) -> Preflight:
     Example:
         >>> print(sft_keras.check(lite, "ethos-u55-128"))
         model.tflite runs on Arm Ethos-U55 with 128 multiply-accumulates
-        - slower: CONV_2D 'first' has 20 filters, and 32 take as long: prune with width_multiple=16.
+        - remark: CONV_2D 'first' has 20 filters, and 32 take as long: prune with width_multiple=16.
     """
     known = targets.named(target)
     findings = [
         Finding(stops, text)
-        for stops, rules in ((True, STOPS), (False, SLOWS))
+        for stops, rules in ((True, STOPS), (False, REMARKS))
         for rule in rules
         for text in rule(lite.file, known)
     ]
@@ -101,7 +101,26 @@ def _new_versions(file: schema.File, target: targets.Target) -> Iterator[str]:
 
 
 def _dynamic_shapes(file: schema.File, target: targets.Target) -> Iterator[str]:
-    yield from gate.static_shapes(file, gate.Promise())
+    """Unknown sizes, which every runtime takes as 1; only a caller on a phone can change them."""
+    if target.name in PHONES:
+        return
+    for tensor in file.subgraphs[0].inputs:
+        if -1 in tensor.shape[1:]:
+            yield (
+                f"Input '{tensor.name}' has the dynamic shape {list(tensor.shape)}: give the Keras "
+                "model's Input fixed sizes; only the batch axis may be None."
+            )
+
+
+def _resizable_inputs(file: schema.File, target: targets.Target) -> Iterator[str]:
+    for tensor in file.subgraphs[0].inputs:
+        stopped = target.name not in PHONES and -1 in tensor.shape[1:]
+        if -1 in tensor.shape and not stopped:
+            yield (
+                f"Input '{tensor.name}' has the dynamic shape {list(tensor.shape)}, which is taken "
+                "as 1 where nothing is said and keeps accelerators away: convert with "
+                "sft_keras.convert, which fixes the batch."
+            )
 
 
 def _misread_dense(file: schema.File, target: targets.Target) -> Iterator[str]:
@@ -146,7 +165,7 @@ def _aborting_softmax(file: schema.File, target: targets.Target) -> Iterator[str
 
 
 def _refused_scales(file: schema.File, target: targets.Target) -> Iterator[str]:
-    if target.name in XNNPACK:
+    if target.name in PHONES:
         yield from gate.moderate_scales(file, gate.Promise())
 
 
@@ -164,7 +183,7 @@ def _left_to_the_host(file: schema.File, target: targets.Target) -> Iterator[str
         behind = len(operators) - number - 1
         all_behind = f", and all {behind} operators behind it" if target.one_piece else ""
         yield (
-            f"{operator} stays on the CPU{all_behind}: replace that layer or activation by one "
+            f"{operator} {target.left}{all_behind}: replace that layer or activation by one "
             f"that {target.title} has."
         )
         if target.one_piece:
@@ -186,4 +205,4 @@ STOPS = (
     *(_missing_operators, _new_versions, _dynamic_shapes, _misread_dense, _hybrid_operators),
     *(_wrong_dtypes, _aborting_softmax, _refused_scales),
 )
-SLOWS = (_float_tensors, _left_to_the_host, _uneven_filters)
+REMARKS = (_resizable_inputs, _float_tensors, _left_to_the_host, _uneven_filters)

@@ -65,14 +65,22 @@ def test_a_softmax_that_aborts_is_named(mutate):
     assert any("aborts TFLite Micro" in text for text in texts(mutate(narrow_softmax), "tflm"))
 
 
-def test_an_unknown_size_is_named(mutate):
-    def forget_batch(model):
+@pytest.mark.parametrize(("axis", "stops"), [(0, False), (1, True)])
+def test_an_unknown_size_only_stops_what_cannot_be_told_it(mutate, axis, stops):
+    def forget(model):
         shape = tensor_of(model, 0, "Inputs", 0)
         has_second = shape.ShapeSignatureLength()
-        (shape.ShapeSignatureAsNumpy() if has_second else shape.ShapeAsNumpy())[0] = -1
+        (shape.ShapeSignatureAsNumpy() if has_second else shape.ShapeAsNumpy())[axis] = -1
 
-    (text,) = texts(mutate(forget_batch), "tflm")
-    assert "dynamic shape" in text
+    lite = mutate(forget)
+    for target, expected in (("tflm", stops), ("litert", False)):
+        (finding,) = sft_keras.check(lite, target).findings
+        assert finding.stops == expected
+        assert "'image' has the dynamic shape" in finding.text
+    if not stops:
+        for runtime in ("tflm", "litert"):
+            (found,) = runtimes.run(runtime, lite.content, [np.ones((2, 8, 8, 1), np.int8)])
+            assert found.shape == (2, 3)
 
 
 @pytest.fixture(scope="module")

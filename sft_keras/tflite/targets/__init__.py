@@ -25,6 +25,7 @@ class Target:
         filters_multiple: the accelerator works on as many filters at a time; 1 if that is unknown.
         dtypes: what a tensor may be; empty if the operators decide.
         one_piece: whether the accelerator takes nothing behind the first operator that it lacks.
+        left: what becomes of an operator that it lacks.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Target:
     filters_multiple: int = 1
     dtypes: tuple[str, ...] = ()
     one_piece: bool = False
+    left: str = "stays on the CPU"
 
 
 @functools.cache
@@ -63,6 +65,7 @@ def named(name: str) -> Target:
             filters_multiple=data.get("filters_multiple", 1),
             dtypes=tuple(data.get("dtypes", ())),
             one_piece=data.get("one_piece", False),
+            left=data.get("left", Target.left),
         )
     versions = data.get("versions", {})
     return Target(
