@@ -384,3 +384,18 @@ def test_evaluating_with_the_callback_changes_nothing(flavor):
     before = model.get_weights()
     model.evaluate(x, y, verbose=0, callbacks=[prune])
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_mixed_precision(flavor, policy):
+    flavor.mixed_precision.set_global_policy(policy)
+    try:
+        model = conv_net(flavor)
+        callback = SoftFilterPrune(0.5)
+        history = model.fit(*data(), epochs=6, verbose=0, callbacks=[callback])
+    finally:
+        flavor.mixed_precision.set_global_policy("float32")
+    assert np.isfinite(history.history["loss"]).all()
+    small = shrink(model)
+    assert small.get_layer("conv8").filters == 4
+    assert small.get_layer("conv8").dtype_policy.name == policy

@@ -50,11 +50,14 @@ def attach_constraint(variable: Any, constraint: Callable) -> Callable[[], None]
     """
     before = variable.constraint
 
+    # In mixed precision tf_keras puts a variable that casts around the one with the constraint.
+    inner = getattr(variable, "_variable", variable)
+
     def set_constraint(value):
-        if type(variable).__module__.startswith("tensorflow"):
-            variable._constraint = value  # tf.Variable.constraint cannot be set
+        if type(inner).__module__.startswith("tensorflow"):
+            inner._constraint = value  # tf.Variable.constraint cannot be set
         else:
-            variable.constraint = value
+            inner.constraint = value
 
     set_constraint(constraint)
     return lambda: set_constraint(before)
