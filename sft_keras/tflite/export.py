@@ -9,9 +9,17 @@ from typing import Any
 import tensorflow as tf
 from keras import tree
 
+# No public name has it; the converter itself calls it.
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
 from sft_keras import flavors
 
 SIGNATURE = "serving_default"
+CONTROL_FLOW = {
+    *("While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"),
+    *("PartitionedCall", "StatefulPartitionedCall"),
+}
+MOST_BYTES = 1_800_000_000  # of constants: a graph cannot have more than 2 GB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +46,33 @@ class Trace:
 
     def save(self, folder: Path) -> None:
         """Writes the trace as a SavedModel with the one signature `serving_default`."""
-        module = tf.Module()
-        module.variables_of_trace = self.variables
-        tf.saved_model.save(module, str(folder), signatures={SIGNATURE: self.function})
+        module, function = tf.Module(), self.function
+        if self._can_be_frozen():
+            function = self._frozen()
+        else:
+            module.variables_of_trace = self.variables
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(module, str(folder), {SIGNATURE: function}, options)
+
+    def _can_be_frozen(self) -> bool:
+        """Whether constants may stand for the variables: not in loops and calls, as of an LSTM."""
+        kinds = {operation.type for operation in self.function.graph.get_operations()}
+        sizes = [v.dtype.size * v.shape.num_elements() for v in self.variables]
+        return not kinds & CONTROL_FLOW and sum(sizes) < MOST_BYTES
+
+    def _frozen(self) -> Any:
+        """The function with constants for variables, which take longer to save than to convert."""
+        frozen = convert_variables_to_constants_v2(self.function, lower_control_flow=False)
+        names = sorted(self.outputs)  # the order that TensorFlow flattens a dict in
+
+        def serve(*inputs):
+            return dict(zip(names, frozen(*inputs), strict=True))
+
+        specs = [
+            tf.TensorSpec(x.shape, x.dtype, name)
+            for x, name in zip(frozen.inputs, self.inputs, strict=True)
+        ]
+        return tf.function(serve, autograph=False).get_concrete_function(*specs)
 
 
 def trace(model: Any) -> Trace:

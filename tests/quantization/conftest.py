@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 from sklearn.datasets import load_digits
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 
 class File:
@@ -35,12 +36,8 @@ def to_file():
     def convert(model):
         specs = [tf.TensorSpec((1, *x.shape[1:])) for x in model.inputs]
         serve = tf.function(lambda *inputs: model(list(inputs), training=False))
-        # Not the model itself, every function of which would be traced to be saved.
-        variables = tf.Module()
-        variables.of_model = model.variables
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [serve.get_concrete_function(*specs)], variables
-        )
+        frozen = convert_variables_to_constants_v2(serve.get_concrete_function(*specs))
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], tf.Module())
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = converter.inference_output_type = tf.int8
         return File(converter.convert())

@@ -71,6 +71,16 @@ def test_the_gate_reads_every_file(qat_model, aborting, monkeypatch):
         convert(qat_model)
 
 
+def test_weights_too_large_for_constants_are_converted_too(pair, monkeypatch):
+    model = two_inputs(keras)
+    expected = convert(model, dtype="float32")
+    monkeypatch.setattr(export, "MOST_BYTES", 0)
+    found = convert(model, dtype="float32")
+    outputs = [runtimes.run("litert", lite.content, pair) for lite in (expected, found)]
+    for one, other in zip(*outputs, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_a_time_limit_ends_the_converter(pair):
     with pytest.raises(ConversionError, match=r"model 'plain': no end after 0\.2 s"):
         convert(plain(keras), pair[0], timeout=0.2)
