@@ -9,6 +9,7 @@ import io
 import math
 import struct
 import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ PARSER_VERSION = "1.0.0"  # the first one that knows all the fields that are wri
 TENSOR_AXIS_LABELS = 2  # AssociatedFileType
 COLOR_SPACES = {1: "grayscale", 3: "rgb"}  # by the number of channels
 COLOR_CODES = {"rgb": 1, "grayscale": 2}  # ColorSpaceType
+ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, EOFError)
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the same model gives the same bytes on any day
 
 
@@ -137,17 +139,17 @@ def read_metadata(lite: LiteModel) -> Metadata | None:
         >>> sft_keras.android.read_metadata(lite).outputs[0].labels
         ('no', 'yes')
     """
-    content = _entry(lite.content)
-    if content is None:
-        return None
     try:
+        content = _entry(lite.content)
+        if content is None:
+            return None
         values = tables.unpack(content)
         (subgraph, *_) = values.get("subgraph_metadata") or [{}]
         sides = [
             tuple(_tensor(tensor, lite.content) for tensor in subgraph.get(f"{side}_metadata", ()))
             for side in ("input_tensor", "output_tensor")
         ]
-    except (struct.error, ValueError, IndexError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except (struct.error, ValueError, LookupError, TypeError, RuntimeError, *ZIP_ERRORS) as error:
         raise FileError(
             f"The metadata of {lite.name} are damaged ({error}); write them again, by "
             "sft_keras.android.with_metadata."

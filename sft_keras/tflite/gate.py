@@ -65,7 +65,7 @@ def promise_of(lite: LiteModel) -> Promise:
     between = [t for op in lite.file.operators for t in op.outputs if op.name != "QUANTIZE"]
     dtypes = {tensor.dtype for tensor in between}
     dtype = next((d for d, key in (("int8", "int8"), ("int16x8", "int16")) if key in dtypes), None)
-    sides = [details[0].dtype for details in (lite.inputs, lite.outputs)]
+    sides = [details[0].dtype if details else None for details in (lite.inputs, lite.outputs)]
     if dtype is None:
         return Promise("float32")
     input_dtype, output_dtype = (d if d in DTYPES[dtype] else None for d in sides)
@@ -261,7 +261,8 @@ def moderate_scales(file: schema.File, promise: Promise) -> Iterator[str]:
         scales = (data.scales, weights.scales, operator.outputs[0].scales)
         if not all(s.size for s in scales):
             continue
-        ratio = float(np.max(scales[0]) * np.max(scales[1]) / np.max(scales[2]))
+        with np.errstate(all="ignore"):  # an output of scale 0 has an infinite ratio
+            ratio = float(np.max(scales[0]) * np.max(scales[1]) / np.max(scales[2]))
         if ratio >= XNNPACK_RATIO_LIMIT:
             yield (
                 f"{operator} has input scale * weight scale / output scale = {ratio:.0f}, and "

@@ -36,7 +36,7 @@ def _constants(op: Operator) -> list[Tensor]:
 
 
 def _macs(op: Operator) -> int:
-    weights = max(_constants(op), key=lambda x: len(x.shape))
+    weights = op.inputs[1]  # of a FULLY_CONNECTED they may be computed, too
     if op.name == "TRANSPOSE_CONV":  # (shape, kernel, input); each position meets the kernel
         positions = math.prod(op.inputs[2].shape[1:-1])
         return positions * math.prod(weights.shape)

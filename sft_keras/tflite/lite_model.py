@@ -198,5 +198,5 @@ def _tensor_details(tensor: schema.Tensor) -> TensorDetails:
         shape=tensor.shape,
         dtype=tensor.dtype,
         scale=float(tensor.scales[0]) if quantized else None,
-        zero_point=int(tensor.zero_points[0]) if quantized else 0,
+        zero_point=int(tensor.zero_points[0]) if quantized and tensor.zero_points.size else 0,
     )

@@ -193,7 +193,8 @@ def _left_to_the_host(file: schema.File, target: targets.Target) -> Iterator[str
 def _uneven_filters(file: schema.File, target: targets.Target) -> Iterator[str]:
     multiple = target.filters_multiple
     for operator in file.operators:
-        filters = operator.outputs[0].shape[-1] if operator.name in CONVOLUTIONS else 0
+        shape = operator.outputs[0].shape if operator.name in CONVOLUTIONS else ()
+        filters = shape[-1] if shape else 0
         if filters % multiple:
             yield (
                 f"{operator} has {filters} filters, and {-(-filters // multiple) * multiple} take "

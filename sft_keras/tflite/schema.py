@@ -16,6 +16,12 @@ import tflite
 from sft_keras.errors import FileError
 
 IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite file
+LEAST_INPUTS = {
+    **dict.fromkeys(("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), 2),
+    "TRANSPOSE_CONV": 3,
+    "SOFTMAX": 1,
+}
+"""What the rest of the package asks of operators; a file where one has less is corrupt."""
 DTYPES = {
     code: name.lower() for name, code in vars(tflite.TensorType).items() if not name.startswith("_")
 }
@@ -194,7 +200,10 @@ def _subgraph(graph: tflite.SubGraph, codes: list, buffers: list, names: dict) -
     def operator(op: tflite.Operator) -> Operator:
         name, version = codes[op.OpcodeIndex()]
         sides = (op.InputsAsNumpy(), op.OutputsAsNumpy(), op.IntermediatesAsNumpy())
-        return Operator(name, version, *map(at, sides))
+        inputs, outputs, intermediates = map(at, sides)
+        if name in LEAST_INPUTS and (len(inputs) < LEAST_INPUTS[name] or not outputs):
+            raise ValueError(f"{name} lacks inputs or outputs")
+        return Operator(name, version, inputs, outputs, intermediates)
 
     return Subgraph(
         tensors,
