@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
     with writing.output_folder(args.output_dir, args.overwrite) as folder:
         _write(folder, model, result, report, dataset.labels)
     print(f"\n{report}\n\n{result.verification}\n\nEverything is in {Path(args.output_dir)}/.")
+    result.verification.require_match()
 
 
 def _trained_network(dataset, epochs):

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Loads, verifies and prints."""
+    """Loads, verifies and prints; fails if TFLite Micro computes a conv net otherwise."""
     import sft_keras
 
     lite = sft_keras.LiteModel.load(args.input)
@@ -27,3 +27,4 @@ def run(args: argparse.Namespace) -> None:
 
     verification = sft_keras.verify(lite, data.load(args, lite).val)
     print(json.dumps(verification.to_dict(), indent=2) if args.json else verification)
+    verification.require_match()

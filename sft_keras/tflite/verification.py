@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from absl import logging
 
+from sft_keras.errors import GateError
 from sft_keras.tables import aligned
 from sft_keras.tflite import runtimes
 from sft_keras.tflite.child import ChildError
@@ -16,6 +17,11 @@ from sft_keras.tflite.lite_model import LiteModel
 # TFLite Micro's kernels compute what these do, so all others are compared with them.
 REFERENCES = ("tflite-runtime-ref", "litert-ref", "litert")
 RUNS = "runs"
+CONV_NET = {
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN"),
+    *("ADD", "PAD", "CONCATENATION", "RESHAPE", "RELU", "RELU6", "SOFTMAX"),
+}
+"""Operators that TFLite Micro computes as the reference kernels do, bit for bit in int8."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +60,14 @@ class Verification:
         reference: the runtime that the others are compared with; None if none of
             `REFERENCES` ran.
         unit: what differences are counted in: `"int8 steps"`, or `"float32"` for a float file.
+        conv_net: whether the file is in int8 and only has operators of convolutional networks.
     """
 
     rows: tuple[Row, ...]
     samples: int
     reference: str | None
     unit: str = "int8 steps"
+    conv_net: bool = False
 
     def __getitem__(self, runtime: str) -> Row:
         """The row of the runtime with this name."""
@@ -74,6 +82,19 @@ class Verification:
         if self.reference != REFERENCES[0] or not self["tflm"].runs:
             return None
         return self["tflm"].differing == 0
+
+    def require_match(self) -> None:
+        """Refuses a convolutional network that TFLite Micro computes otherwise than the reference.
+
+        Raises:
+            GateError: it does.
+        """
+        if self.conv_net and self.tflm_matches_reference is False:
+            raise GateError(
+                f"TFLite Micro differs from {REFERENCES[0]} by up to "
+                f"{self['tflm'].largest_difference:g} {self.unit}, on operators that both compute "
+                "alike: do not ship this file, and report it as a bug."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain types, for JSON."""
@@ -131,7 +152,9 @@ def verify(
     ]
     first = lite.outputs[0]
     unit = first.dtype if first.scale is None else f"{first.dtype} steps"
-    return Verification(tuple(rows), len(inputs[0]), reference, unit)
+    operators = {operator.name for operator in lite.file.operators}
+    conv_net = first.dtype == "int8" and operators <= CONV_NET
+    return Verification(tuple(rows), len(inputs[0]), reference, unit, conv_net)
 
 
 def _run_all(

@@ -6,7 +6,7 @@ import pytest
 import tflite
 from tflite_mutations import tensor_of
 
-from sft_keras.errors import DataError, UnsupportedError
+from sft_keras.errors import DataError, GateError, UnsupportedError
 from sft_keras.tflite import runtimes, verification, verify
 
 NAMES = [runtime.name for runtime in runtimes.RUNTIMES]
@@ -31,6 +31,8 @@ def test_tflite_micro_matches_the_reference(verified):
     if verified["tflm"].status != "runs" or verified.reference != "tflite-runtime-ref":
         pytest.skip("tflite-micro or tflite-runtime is not installed")
     assert verified.tflm_matches_reference is True
+    assert verified.conv_net
+    verified.require_match()
     assert verified["tflm"].largest_difference == 0
     assert verified["tflm"].agreement == 1
 
@@ -105,6 +107,9 @@ def test_a_mismatch_is_noticed():
     assert verified["tflm"].largest_difference == 255  # does not wrap around in int8
     assert verified["tflm"].differing == 0.5
     assert verified["tflm"].agreement == 0
+    verified.require_match()  # of other networks nothing is promised
+    with pytest.raises(GateError, match="differs from tflite-runtime-ref by up to 255 int8 steps"):
+        dataclasses.replace(verified, conv_net=True).require_match()
 
 
 def test_bad_data_and_dynamic_files_are_refused(qat_lite, mutate, samples):
