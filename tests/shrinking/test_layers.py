@@ -1,5 +1,9 @@
 """Every layer type, in a chain: masked and shrunk model give the same outputs."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 import sft_keras
@@ -381,6 +385,13 @@ def test_constant_of_pruned_filter_is_folded_or_freezes(flavor, name, consumer, 
 
 
 def test_channels_first_convolutions(shrink_and_compare):
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "1":
+        # Only oneDNN runs them on a CPU, and TensorFlow turns it on by itself on some alone.
+        this = f"{__file__}::{test_channels_first_convolutions.__name__}"
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", this]
+        subprocess.run(command, env=os.environ | {"TF_ENABLE_ONEDNN_OPTS": "1"}, check=True)
+        return
+
     import tf_keras as k  # Keras 3 runs no channels-first convolution on a CPU
 
     first = {"data_format": "channels_first"}
