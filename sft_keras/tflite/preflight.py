@@ -9,7 +9,6 @@ from sft_keras.tflite.lite_model import LiteModel
 
 NPU_OPERATOR = "CUSTOM:ethos-u"
 CONVOLUTIONS = ("CONV_2D", "TRANSPOSE_CONV")
-PHONES = ("litert", "tflite-runtime-2.14")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _new_versions(file: schema.File, target: targets.Target) -> Iterator[str]:
 
 def _dynamic_shapes(file: schema.File, target: targets.Target) -> Iterator[str]:
     """Unknown sizes, which every runtime takes as 1; only a caller on a phone can change them."""
-    if target.name in PHONES:
+    if target.is_phone:
         return
     for tensor in file.subgraphs[0].inputs:
         if -1 in tensor.shape[1:]:
@@ -114,7 +113,7 @@ def _dynamic_shapes(file: schema.File, target: targets.Target) -> Iterator[str]:
 
 def _resizable_inputs(file: schema.File, target: targets.Target) -> Iterator[str]:
     for tensor in file.subgraphs[0].inputs:
-        stopped = target.name not in PHONES and -1 in tensor.shape[1:]
+        stopped = not target.is_phone and -1 in tensor.shape[1:]
         if -1 in tensor.shape and not stopped:
             yield (
                 f"Input '{tensor.name}' has the dynamic shape {list(tensor.shape)}, which is taken "
@@ -136,7 +135,7 @@ def _misread_dense(file: schema.File, target: targets.Target) -> Iterator[str]:
 
 def _hybrid_operators(file: schema.File, target: targets.Target) -> Iterator[str]:
     """Weights in fewer bits than the numbers they meet, which only phones' runtimes unpack."""
-    if targets.named(target.host).versions:
+    if not target.is_micro:
         return
     for operator in file.operators:
         dtypes = {tensor.dtype for tensor in operator.inputs}
@@ -165,7 +164,7 @@ def _aborting_softmax(file: schema.File, target: targets.Target) -> Iterator[str
 
 
 def _refused_scales(file: schema.File, target: targets.Target) -> Iterator[str]:
-    if target.name in PHONES:
+    if target.is_phone:
         yield from gate.moderate_scales(file, gate.Promise())
 
 

@@ -140,6 +140,7 @@ def test_it_becomes_int8_by_training(library, family, to_file):
     keras.utils.set_random_seed(0)
     library.backend.clear_session()
     model = family(library)
+    assert problems(model) == []
     shape = (4, *model.input_shape[1:])
     images = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
     _normalize(library, model, images)

@@ -40,6 +40,16 @@ class Target:
     one_piece: bool = False
     left: str = "stays on the CPU"
 
+    @property
+    def is_micro(self) -> bool:
+        """Whether TFLite Micro runs what no accelerator takes."""
+        return self.host == "tflm"
+
+    @property
+    def is_phone(self) -> bool:
+        """Whether it is LiteRT or its predecessor alone, where a caller can resize inputs."""
+        return self.accelerated is None and not self.is_micro
+
 
 @functools.cache
 def named(name: str) -> Target:
