@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 # Modules are named otherwise than the functions in them: importing `sft_keras.x` sets the
 # package's attribute `x`, which would hide a function of that name.
 _PUBLIC = {
+    "Backup": "backups",
     "ChannelGroups": "channels",
     "Distill": "distillation",
     "LiteModel": "tflite",

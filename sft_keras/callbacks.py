@@ -1,7 +1,8 @@
 """SoftFilterPrune: soft filter L1 pruning inside `model.fit`."""
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +11,8 @@ from absl import logging
 
 from sft_keras import criteria, flavors, schedules
 from sft_keras.channels import ChannelGroups
-from sft_keras.errors import ArgumentError
+from sft_keras.errors import ArgumentError, FileError
+from sft_keras.pruning import progress
 from sft_keras.pruning.attachments import Masks, Penalties
 from sft_keras.pruning.convergence import MaskConvergence, Plateau
 from sft_keras.pruning.phases import Phase, PhasePlan
@@ -103,6 +105,8 @@ class SoftFilterPrune(flavors.Callback):
         self.seed = seed
         self.phase: Phase | None = None  # while training
         self.mask = np.zeros(0, bool)
+        self._attached: list[Callable[[], None]] = []
+        self._restored: dict[str, np.ndarray] = {}
 
     def get_config(self) -> dict:
         """Constructor arguments; a criterion must be one that has a name."""
@@ -129,6 +133,15 @@ class SoftFilterPrune(flavors.Callback):
         }
         return cls(**{**config, **objects})
 
+    def set_model(self, model: Any) -> None:
+        """Has the state of pruning saved with the model; takes off what a failed `fit` left on."""
+        super().set_model(model)
+        left = flavors.attached_to(model)
+        if left is not None:
+            left.detach()
+        self._restored = {}
+        self._attached = [flavors.attach_state(model, self)]
+
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Reads the channel groups and attaches penalties and masks."""
         self.groups = ChannelGroups(flavors.student(self.model))
@@ -140,24 +153,28 @@ class SoftFilterPrune(flavors.Callback):
         self._convergence = MaskConvergence()
         self._plateau = Plateau(self.phases.patience)
         self._rng = np.random.default_rng(self.seed)
-        self._epoch_closed = True
+        self._epoch, self._epoch_closed, self._epoch_ended = 0, True, True
         self.phase = None
         self.mask = np.zeros(self.groups.count, bool)
         self._penalties = Penalties(self.groups, self.l1)
         self._masks = Masks(self.groups)
-        self._detach_losses = flavors.attach_own_losses(self.model)
+        detach_losses = flavors.attach_own_losses(self.model)
+        self._steps = flavors.Steps(self.model)
+        self._attached += [self._penalties.detach, self._masks.detach, detach_losses]
         self.model.make_train_function(force=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         """Enters the epoch's phase; in soft phases hidden filters come back."""
-        self._epoch = epoch
-        self._epoch_closed = False
+        if self._restored:
+            self._resume(epoch)
+        self._epoch, self._epoch_closed, self._epoch_ended = epoch, False, False
         phase = self._plan.phase(epoch)
         if phase is Phase.FINAL and self.phase is not Phase.FINAL:
             self._begin_final(epoch)
         elif phase is not Phase.FINAL:
             self._view.hide()
         self._penalties.switch(on=phase is Phase.PRUNE)
+        self._steps.use("train", phase)
         if phase is not self.phase:
             name, pruned = phase.name.lower().replace("_", "-"), int(self.mask.sum())
             logging.info("Epoch %d: %s phase, %d filters pruned.", epoch + 1, name, pruned)
@@ -169,13 +186,16 @@ class SoftFilterPrune(flavors.Callback):
             self._view.show(self.mask)
         self._view.forget()
         self._masks.close(self.mask)
+        self._steps.forget()
 
     def on_test_begin(self, logs: dict | None = None) -> None:
         """Lets validation see the masked view, and its loss be L_ori in every phase."""
-        if self.phase is None:
+        if self.phase is None:  # an `evaluate` of its own
+            self.detach()
             return
         self._close_epoch()
         self._penalties.switch(on=False)
+        self._steps.use("test", Phase.FINE_TUNE)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Lets all later callbacks see the masked view, and logs what is pruned."""
@@ -185,6 +205,7 @@ class SoftFilterPrune(flavors.Callback):
             logs["pruning_ratio"] = float(self.mask.sum() / self.groups.prunable.sum())
             logs["pruned_filters"] = int(self.mask.sum())
         self._stop_when_converged(epoch, logs or {})
+        self._epoch_ended = True
 
     def _close_epoch(self) -> None:
         """Puts the masked view in, once an epoch; behind a prune epoch with a new mask."""
@@ -221,15 +242,76 @@ class SoftFilterPrune(flavors.Callback):
         full_ratio = self.schedule(self._plan.progress(epoch)) >= 1.0
         return full_ratio and self._convergence.reached(self.mask)
 
+    def state(self) -> dict[str, np.ndarray]:
+        """What a later `fit` needs to go on from here, as arrays; nothing outside of `fit`."""
+        if self.phase is None:
+            return {}
+        numbers = {
+            "epoch": self._epoch,
+            "closed": self._epoch_closed,
+            "ended": self._epoch_ended,
+            "phase": int(self.phase),
+            "cycles": self._plan.cycles,
+            "alike": self._convergence.alike,
+            "best": float(self._plateau.best),
+            "waited": self._plateau.waited,
+            "random": self._rng.bit_generator.state,
+        }
+        arrays = {f"kept_{i:04}": kept for i, kept in enumerate(self._view.kept())}
+        arrays["mask"] = self.mask
+        if self._convergence.last is not None:
+            arrays["last_mask"] = self._convergence.last
+        return progress.pack(numbers, arrays)
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Takes what `state` gave, to go on from there in the next epoch."""
+        self._restored = state
+
+    def _resume(self, epoch: int) -> None:
+        numbers, arrays = progress.unpack(self._restored)
+        self._restored = {}
+        mask = arrays.pop("mask").astype(bool)
+        if len(mask) != self.groups.count:
+            raise FileError(
+                f"The weights that were loaded belong to a network of {len(mask)} filters, and "
+                f"'{self.groups.model.name}' has {self.groups.count}; delete the backup."
+            )
+        self.mask = mask
+        self._convergence.last = arrays.pop("last_mask", None)
+        self._convergence.alike = numbers["alike"]
+        self._plateau.best, self._plateau.waited = numbers["best"], numbers["waited"]
+        self._plan = dataclasses.replace(self._plan, cycles=numbers["cycles"])
+        self._rng.bit_generator.state = numbers["random"]
+        self._view.bring(mask, [arrays[name] for name in sorted(arrays)])
+        if epoch > numbers["epoch"] and not numbers["ended"]:
+            # Saved behind the epoch's last step by a callback in front of this one.
+            self._epoch, self._epoch_closed = numbers["epoch"], numbers["closed"]
+            self.phase = Phase(numbers["phase"])
+            self._close_epoch()
+            self._stop_when_converged(self._epoch, {})
+        self.phase = None
+        logging.info("Epoch %d: goes on with %d filters pruned.", epoch + 1, self.mask.sum())
+
     def on_train_end(self, logs: dict | None = None) -> None:
         """Makes the mask final and takes off what was attached."""
         self._view.forget()
-        self._penalties.detach()
-        self._masks.detach()
-        self._detach_losses()
+        self.detach()
+
+    def on_predict_begin(self, logs: dict | None = None) -> None:
+        """Leaves a model alone that is only asked."""
+        if self.phase is None:
+            self.detach()
+
+    def detach(self) -> None:
+        """Takes off what was attached to the model; `fit` does it at its end."""
+        training = len(self._attached) > 1
+        for detach in reversed(self._attached):
+            detach()
+        self._attached = []
         self.phase = None
-        self.model.make_train_function(force=True)
-        self.model.make_test_function(force=True)
+        if training:
+            self.model.make_train_function(force=True)
+            self.model.make_test_function(force=True)
 
 
 def _check_arguments(given: dict[str, Any]) -> None:

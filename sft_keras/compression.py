@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import logging
 
+from sft_keras.backups import Backup, fingerprint
 from sft_keras.callbacks import SoftFilterPrune
 from sft_keras.cloning import compiled_copy
 from sft_keras.distillation import Distill
@@ -44,6 +45,7 @@ def compress(
     qat_epochs: int = 5,
     prune: SoftFilterPrune | None = None,
     distill: bool = False,
+    backup: Backup | None = None,
     verbose: int | str = "auto",
 ) -> Compression:
     """Prunes, shrinks, quantizes, converts and verifies a trained classifier.
@@ -58,6 +60,8 @@ def compress(
         qat_epochs: epochs of quantization-aware training.
         prune: how to prune; `SoftFilterPrune()` by default.
         distill: whether `model` teaches in both trainings; see `Distill`.
+        backup: where to save every epoch of both trainings; a call with the same model and
+            arguments goes on from there. The order in which `fit` shuffles arrays starts anew.
         verbose: as for `fit`.
 
     Returns:
@@ -66,6 +70,7 @@ def compress(
     Raises:
         UnsupportedError: the model is not compiled, has no prunable filter, or holds what cannot
             be quantized.
+        FileError: what `backup` holds is of another model or of other arguments.
         GateError: the converted file is not wholly int8.
 
     Example:
@@ -73,14 +78,19 @@ def compress(
         >>> result.lite.save("model.tflite")
         >>> print(result.verification)
     """
+    prune = prune or SoftFilterPrune()
     pruned = compiled_copy(model)
     logging.info("Pruning '%s' for %d epochs.", model.name, epochs)
-    callbacks = [prune or SoftFilterPrune(), *([Distill(model)] if distill else [])]
-    history = fit(pruned, train, val, epochs, callbacks=callbacks, verbose=verbose)
+    settings = {"model": fingerprint(model), "epochs": epochs, "distill": distill}
+    saved = backup.training("prune", settings | prune.get_config()) if backup else None
+    callbacks = [prune, *([Distill(model)] if distill else [])]
+    history = fit(pruned, train, val, epochs, callbacks=callbacks, backup=saved, verbose=verbose)
     shrunk = shrink(pruned)
     quantized = quantize(shrunk, teacher=model if distill else None)
     logging.info("Quantization-aware training for %d epochs.", qat_epochs)
-    fit(quantized, train, val, qat_epochs, verbose=verbose)
+    settings = {"model": fingerprint(shrunk), "qat_epochs": qat_epochs, "distill": distill}
+    saved = backup.training("quantize", settings) if backup else None
+    fit(quantized, train, val, qat_epochs, backup=saved, verbose=verbose)
     logging.info("Converting to int8.")
     lite = convert(quantized)
     logging.info("Verifying on every installed runtime.")

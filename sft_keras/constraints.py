@@ -41,6 +41,7 @@ class FilterMask(keras.constraints.Constraint):
             weights = self.inner(weights)
         layout = [1] * len(weights.shape)
         layout[self.axis] = self._mask.shape[0]
+        weights = ops.convert_to_tensor(weights)  # Keras passes the variable
         keep = ops.reshape(ops.cast(self._mask, weights.dtype), layout)
         # A masked filter that became NaN must not survive as NaN·0.
         return ops.where(keep > 0, weights, ops.zeros_like(weights))

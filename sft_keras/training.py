@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sft_keras import flavors
+from sft_keras.backups import TrainingBackup
 from sft_keras.errors import UnsupportedError
 
 
@@ -15,6 +16,7 @@ def fit(
     epochs: int,
     *,
     callbacks: Sequence[Any] = (),
+    backup: TrainingBackup | None = None,
     verbose: int | str = "auto",
 ) -> dict[str, list[float]]:
     """Trains a compiled model of either Keras.
@@ -28,6 +30,7 @@ def fit(
         val: held-out data, the same.
         epochs: how often `train` is gone through.
         callbacks: more callbacks for `fit`.
+        backup: where to save every epoch, and to go on from; see `sft_keras.Backup`.
         verbose: as for `fit`.
 
     Returns:
@@ -49,18 +52,24 @@ def fit(
             lambda epoch: start * (1 + math.cos(math.pi * epoch / epochs)) / 2
         )
         callbacks = [half_cosine, *callbacks]
+    callbacks, first = [*callbacks], 0
+    if backup:
+        saving, first = backup.callbacks(model)
+        callbacks += saving
+        epochs = len(backup.log.epochs) if backup.log.ended else epochs
     data = train if isinstance(train, tuple) else (train,)
     history = model.fit(
         *data,
         validation_data=val,
         epochs=epochs,
-        callbacks=[*callbacks],
+        initial_epoch=first,
+        callbacks=callbacks,
         shuffle=isinstance(train, tuple),  # other data is in the order it should be in
         verbose=verbose,
     )
     if not has_schedule:
         model.optimizer.learning_rate = start
-    return history.history
+    return backup.log.history if backup else history.history
 
 
 def require_compiled(model: Any) -> None:

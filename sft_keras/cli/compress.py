@@ -5,6 +5,8 @@
 
 Writes float.keras, pruned.keras, shrunk.keras, quantized.keras, model.tflite, labels.txt and the
 report into --output_dir. Without --model a small residual network is trained first.
+A run that was cut off goes on when it is started again with the same flags: until everything is
+written, each epoch is saved in a folder beside --output_dir, named after it with .backup.
 """
 
 import argparse
@@ -51,33 +53,43 @@ def run(args: argparse.Namespace) -> None:
     from sft_keras.cli import data
 
     dataset = data.load(args, given)
-    model = given or _trained_network(dataset, args.train_epochs)
-    result = sft_keras.compress(
-        model,
-        dataset.train,
-        dataset.val,
-        epochs=args.epochs,
-        qat_epochs=args.qat_epochs,
-        prune=pruning.callback(args),
-        distill=args.distill,
-        verbose=arguments.ONE_LINE_PER_EPOCH,
-    )
-    logging.info("Measuring every stage.")
-    stages = {"float": model, "pruned": result.pruned, "shrunk": result.shrunk, "int8": result.lite}
-    report = sft_keras.report(stages, dataset.val, history=result.history)
-    with writing.output_folder(args.output_dir, args.overwrite) as folder:
-        _write(folder, model, result, report, dataset.labels)
+    folder = Path(args.output_dir).resolve()
+    with sft_keras.Backup(folder.parent / f"{folder.name}.backup") as backup:
+        model = given or _trained_network(dataset, args, backup)
+        result = sft_keras.compress(
+            model,
+            dataset.train,
+            dataset.val,
+            epochs=args.epochs,
+            qat_epochs=args.qat_epochs,
+            prune=pruning.callback(args),
+            distill=args.distill,
+            backup=backup,
+            verbose=arguments.ONE_LINE_PER_EPOCH,
+        )
+        logging.info("Measuring every stage.")
+        nets = {"float": model, "pruned": result.pruned, "shrunk": result.shrunk}
+        stages = {**nets, "int8": result.lite}
+        report = sft_keras.report(stages, dataset.val, history=result.history)
+        with writing.output_folder(args.output_dir, args.overwrite) as folder:
+            _write(folder, model, result, report, dataset.labels)
     print(f"\n{report}\n\n{result.verification}\n\nEverything is in {Path(args.output_dir)}/.")
     result.verification.require_match()
 
 
-def _trained_network(dataset, epochs):
+def _trained_network(dataset, args, backup):
     from sft_keras import training
     from sft_keras.cli.network import default_network
 
     model = default_network(dataset.input_shape, dataset.num_classes)
+    epochs = args.train_epochs
     logging.info("Training '%s' for %d epochs.", model.name, epochs)
-    training.fit(model, dataset.train, dataset.val, epochs, verbose=arguments.ONE_LINE_PER_EPOCH)
+    saved = backup.training(
+        "train",
+        {"dataset": args.dataset, "shape": dataset.input_shape, "train_epochs": epochs},
+    )
+    verbose = arguments.ONE_LINE_PER_EPOCH
+    training.fit(model, dataset.train, dataset.val, epochs, backup=saved, verbose=verbose)
     return model
 
 

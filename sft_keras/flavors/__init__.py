@@ -12,7 +12,9 @@ from sft_keras.flavors.attaching import (
     regularizer,
 )
 from sft_keras.flavors.attention import Projections, projections
+from sft_keras.flavors.backing_up import backup
 from sft_keras.flavors.callback import Callback
+from sft_keras.flavors.checkpointing import attach_state, attached_to
 from sft_keras.flavors.compiling import (
     compile_arguments,
     fresh,
@@ -71,6 +73,7 @@ from sft_keras.flavors.recurrent import (
     variables,
 )
 from sft_keras.flavors.sampling import random_inputs
+from sft_keras.flavors.stepping import Steps
 from sft_keras.flavors.tracing import as_graph
 from sft_keras.flavors.wrapping import assemble, parts
 
@@ -79,6 +82,7 @@ __all__ = [
     "Callback",
     "Projections",
     "SequenceArguments",
+    "Steps",
     "argument",
     "arguments",
     "arguments_in",
@@ -88,6 +92,9 @@ __all__ = [
     "attach_loss",
     "attach_own_losses",
     "attach_penalty",
+    "attach_state",
+    "attached_to",
+    "backup",
     "calls",
     "compile_arguments",
     "config",

@@ -16,19 +16,23 @@ class MaskConvergence:
 
     Args:
         cycles: how many cycles in a row must leave the mask as it was.
+
+    Attributes:
+        last: the mask at the last cycle's end, or None.
+        alike: how many cycles in a row have left it as it was.
     """
 
     def __init__(self, cycles: int = 2):
         self.cycles = cycles
-        self._last: np.ndarray | None = None
-        self._alike = 0
+        self.last: np.ndarray | None = None
+        self.alike = 0
 
     def reached(self, mask: np.ndarray) -> bool:
         """Takes the mask at a cycle's end; says whether it has converged."""
-        same = self._last is not None and intersection_over_union(self._last, mask) >= SAME_MASK
-        self._alike = self._alike + 1 if same else 0
-        self._last = mask.copy()
-        return self._alike >= self.cycles
+        same = self.last is not None and intersection_over_union(self.last, mask) >= SAME_MASK
+        self.alike = self.alike + 1 if same else 0
+        self.last = mask.copy()
+        return self.alike >= self.cycles
 
 
 class Plateau:
@@ -36,17 +40,21 @@ class Plateau:
 
     Args:
         patience: epochs without a new lowest value, or None for never.
+
+    Attributes:
+        best: the lowest value so far.
+        waited: epochs since.
     """
 
     def __init__(self, patience: int | None):
         self.patience = patience
-        self._best = np.inf
-        self._waited = 0
+        self.best = np.inf
+        self.waited = 0
 
     def reached(self, value: float | None) -> bool:
         """Takes an epoch's value; says whether it has stopped falling."""
         if self.patience is None or value is None:
             return False
-        self._waited = 0 if value < self._best else self._waited + 1
-        self._best = min(self._best, value)
-        return self._waited >= self.patience
+        self.waited = 0 if value < self.best else self.waited + 1
+        self.best = min(self.best, value)
+        return self.waited >= self.patience

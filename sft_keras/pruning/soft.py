@@ -81,3 +81,15 @@ class MaskedView:
     def forget(self) -> None:
         """Makes the view final: what it hid is gone."""
         self._hidden = []
+
+    def kept(self) -> list[np.ndarray]:
+        """What is kept aside, in an order that `bring` knows."""
+        return [kept for _, _, kept in self._hidden]
+
+    def bring(self, mask: np.ndarray, kept: list[np.ndarray]) -> None:
+        """Keeps aside what another view did that showed the same mask."""
+        masked = (
+            (part, pruned_positions(self._groups, part, mask)) for part in owned(self._groups)
+        )
+        parts = [(part, pruned) for part, pruned in masked if pruned.any()] if kept else []
+        self._hidden = [(*part, value) for part, value in zip(parts, kept, strict=True)]

@@ -28,7 +28,7 @@ class Cuts:
         self._widths: dict[int, list[tuple[tuple, int]]] = {}
         for layer, path, ids in groups.trace.widths:
             kept = ~pruned_ids(groups, ids, mask).reshape(len(ids), -1).all(axis=1)
-            count = np.count_nonzero(kept)
+            count = int(np.count_nonzero(kept))  # layers take no integers of NumPy
             self._widths.setdefault(id(layer), []).append((path, count))
         self._changed_calls: dict[int, Callable] = {}
         self._changed_operators: dict[int, Callable] = {}
