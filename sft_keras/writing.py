@@ -59,13 +59,22 @@ def output_folder(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
     staging = Path(tempfile.mkdtemp(prefix=".sft-keras-", dir=_existing_parent(target)))
     try:
         yield staging
-        target.mkdir(parents=True, exist_ok=True)
-        for file in staging.iterdir():
-            os.replace(file, target / file.name)
+        _move(staging, target)
     except OSError as error:
         raise FileError(f"'{path}' cannot be written: {error.strerror or error}.") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _move(staging: Path, target: Path) -> None:
+    """Puts the files in place: all at once in a new folder, one by one in one that is there."""
+    if target.exists():
+        for file in staging.iterdir():
+            os.replace(file, target / file.name)
+        return
+    target.mkdir(parents=True)
+    staging.chmod(target.stat().st_mode)  # a temporary folder is its owner's alone
+    os.replace(staging, target)
 
 
 def require_free_folder(path: str | os.PathLike, overwrite: bool) -> None:

@@ -13,6 +13,7 @@ def test_output_folder_is_filled_at_the_end(tmp_path):
         assert not target.exists()
     assert [p.name for p in target.iterdir()] == ["a"]
     assert [p.name for p in tmp_path.iterdir()] == ["new"]
+    assert target.stat().st_mode == (tmp_path / "new").stat().st_mode
 
 
 def test_output_folder_of_a_failed_block_is_not_made(tmp_path):

@@ -1,4 +1,8 @@
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -79,3 +83,54 @@ def test_default_network_is_refused_for_what_is_no_image(cli, tmp_path, data_fil
     assert code == 2
     assert "give your own network with --model" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_second_run_in_one_folder_is_refused(cli, tmp_path, model_file, data_file):
+    with sft_keras.Backup(tmp_path / "out.backup"):
+        code, _, err = cli(
+            *("compress", f"--dataset={data_file}", f"--model={model_file}"),
+            f"--output_dir={tmp_path / 'out'}",
+        )
+    assert code == 2
+    assert "Another run is in" in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_cut_off_run_with_other_flags_is_refused_and_kept(cli, tmp_path, model_file, data_file):
+    saved = tmp_path / "out.backup" / "prune"
+    saved.mkdir(parents=True)
+    (saved / "settings.json").write_text('{"epochs": 7}')
+    (saved / "log.json").write_text('{"epochs": [], "ended": false}')
+    code, _, err = cli(
+        *("compress", f"--dataset={data_file}", f"--model={model_file}", "--epochs=3"),
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert code == 2
+    assert "was cut off and had another" in err
+    assert (saved / "log.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["prune/after_*", "prune/log.json", "quantize/log.json"])
+def test_killed_run_goes_on(tmp_path, model_file, data_file, stage):
+    command = [
+        *(sys.executable, "-c", "from sft_keras.cli.main import run; run()"),
+        *("compress", f"--dataset={data_file}"),
+        *(f"--model={model_file}", f"--output_dir={tmp_path / 'out'}"),
+        *("--epochs=6", "--qat_epochs=3"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not list((tmp_path / "out.backup").glob(stage)):
+        time.sleep(0.02)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "out").exists()
+    before = json.loads((tmp_path / "out.backup/prune/log.json").read_text())["epochs"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    history = json.loads((tmp_path / "out/report.json").read_text())["history"]
+    assert len(history["loss"]) == 6
+    kept = [logs["loss"] for logs in before[:-1]]
+    assert history["loss"][: len(kept)] == kept
