@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ARM64 := .arm64
+BACKENDS := .backends
 SOURCES := sft_keras tests examples benchmarks
 
-.PHONY: demo test test-slow test-long test-arm lint clean
+.PHONY: demo test test-slow test-long test-arm test-backends lint clean
 
 demo: $(READY)
 	$(BIN)/sft-keras compress --dataset=digits --output_dir=sft-out --overwrite
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not arm"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not arm and not backends"
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
@@ -23,6 +24,9 @@ test-long: $(READY)
 
 test-arm: $(READY) $(ARM64)/ready
 	$(BIN)/python -m pytest -m arm tests/arm
+
+test-backends: $(BACKENDS)/ready
+	$(BACKENDS)/bin/python -m pytest -m backends tests/backends
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)
@@ -38,5 +42,11 @@ $(READY): pyproject.toml
 $(ARM64)/ready: tests/arm/set_up_arm64.py | $(READY)
 	$(BIN)/python tests/arm/set_up_arm64.py
 
+$(BACKENDS)/ready: pyproject.toml
+	$(PYTHON) -m venv $(BACKENDS)
+	$(BACKENDS)/bin/python -m pip install --quiet --upgrade pip
+	$(BACKENDS)/bin/python -m pip install --quiet --editable ".[backends,dev]"
+	touch $(BACKENDS)/ready
+
 clean:
-	rm -rf $(VENV) $(ARM64) sft-out
+	rm -rf $(VENV) $(ARM64) $(BACKENDS) sft-out sft-out.backup

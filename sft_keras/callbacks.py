@@ -11,6 +11,7 @@ from absl import logging
 
 from sft_keras import criteria, flavors, schedules
 from sft_keras.channels import ChannelGroups
+from sft_keras.channels.mask import apply_mask
 from sft_keras.errors import ArgumentError, FileError
 from sft_keras.pruning import progress
 from sft_keras.pruning.attachments import Masks, Penalties
@@ -22,6 +23,7 @@ from sft_keras.pruning.ratios import (
     check_width_multiple,
     group_ratios,
     select,
+    without_frozen,
 )
 from sft_keras.pruning.soft import MaskedView, effective_slices, kernel_slices, soften
 
@@ -50,7 +52,8 @@ class SoftFilterPrune(flavors.Callback):
     Args:
         pruning_ratio: share of each layer's filters to prune, in [0, 1); or a mapping from layer
             names or patterns such as `"block?_*"` to such numbers, where layers that are not
-            named keep all filters. A channel group takes the smallest ratio of its layers.
+            named keep all filters. A channel group takes the smallest ratio of its layers, and
+            none is pruned that has a frozen layer in it.
         l1: λ of the prune phases, for layers without a filter penalty of their own. It acts on γ
             where a BatchNormalization follows, and is normalized: see `regularizers.FilterL1`.
         criterion: `"contribution"`, `"bn_folded"`, `"l1"`, `"l2"`, `"geometric_median"`,
@@ -144,8 +147,11 @@ class SoftFilterPrune(flavors.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Reads the channel groups and attaches penalties and masks."""
+        if flavors.is_tf_keras(self.model):
+            flavors.require_tensorflow(f"Pruning '{self.model.name}', a model of tf_keras,")
         self.groups = ChannelGroups(flavors.student(self.model))
-        self._ratios = group_ratios(self.groups, self.pruning_ratio, self.exclude)
+        ratios = group_ratios(self.groups, self.pruning_ratio, self.exclude)
+        self._ratios = without_frozen(self.groups, ratios)
         self._plan = PhasePlan.over(self.params.get("epochs", 1), self.phases)
         literal = self.recipe == "literal"
         self._soft_slices = (kernel_slices if literal else effective_slices)(self.groups)
@@ -295,6 +301,9 @@ class SoftFilterPrune(flavors.Callback):
     def on_train_end(self, logs: dict | None = None) -> None:
         """Makes the mask final and takes off what was attached."""
         self._view.forget()
+        if getattr(self.model.optimizer, "use_ema", False):
+            # Its averages, which have just become the weights, remember filters before their mask.
+            apply_mask(self.groups, self.mask)
         self.detach()
 
     def on_predict_begin(self, logs: dict | None = None) -> None:

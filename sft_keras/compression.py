@@ -5,6 +5,7 @@ from typing import Any
 
 from absl import logging
 
+from sft_keras import flavors
 from sft_keras.backups import Backup, fingerprint
 from sft_keras.callbacks import SoftFilterPrune
 from sft_keras.cloning import compiled_copy
@@ -78,6 +79,7 @@ def compress(
         >>> result.lite.save("model.tflite")
         >>> print(result.verification)
     """
+    flavors.require_tensorflow("compress()")
     prune = prune or SoftFilterPrune()
     pruned = compiled_copy(model)
     logging.info("Pruning '%s' for %d epochs.", model.name, epochs)

@@ -1,6 +1,7 @@
 """The `sft-keras` command: an absl app with one subcommand a file."""
 
 import argparse
+import os
 import sys
 
 from absl import app, flags
@@ -42,6 +43,8 @@ def run(argv: list[str] | None = None) -> None:
     Args:
         argv: the program's name and arguments; `sys.argv` by default.
     """
+    # TFMOT and the converter need it, and .keras files load on it whatever they were trained on.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     app.run(_run_command, argv=argv, flags_parser=_parse)
 
 

@@ -9,6 +9,7 @@ from sft_keras.flavors.attaching import (
     attach_constraint,
     attach_loss,
     attach_penalty,
+    is_trained,
     regularizer,
 )
 from sft_keras.flavors.attention import Projections, projections
@@ -50,6 +51,7 @@ from sft_keras.flavors.kinds import (
     library,
     operator_name,
     producer,
+    require_tensorflow,
 )
 from sft_keras.flavors.naming import rename
 from sft_keras.flavors.operators import (
@@ -116,6 +118,7 @@ __all__ = [
     "is_operator",
     "is_symbolic",
     "is_tf_keras",
+    "is_trained",
     "is_variable",
     "library",
     "loss_config",
@@ -135,6 +138,7 @@ __all__ = [
     "regularizer",
     "rename",
     "require_graph",
+    "require_tensorflow",
     "run",
     "sequence_arguments",
     "states",

@@ -20,6 +20,11 @@ def regularizer(layer: Any, variable: Any) -> Any:
     return None
 
 
+def is_trained(layer: Any, variable: Any) -> bool:
+    """Whether `fit` changes a variable of `layer`: neither of them is frozen."""
+    return any(found is variable for found in layer.trainable_variables)
+
+
 def attach_penalty(layer: Any, variable: Any, penalty: Callable) -> Callable[[], None]:
     """Adds `penalty(variable)` to the training loss, beside any regularizer that is there.
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import keras
 
+from sft_keras.errors import UnsupportedError
+
 
 def is_tf_keras(thing: Any) -> bool:
     """Whether a model, layer or optimizer belongs to tf_keras, told without importing tf_keras."""
@@ -21,6 +23,21 @@ def _package(cls: type) -> str:
 def library(thing: Any):
     """The module, `keras` or `tf_keras`, that `thing` was made with."""
     return sys.modules["tf_keras"] if is_tf_keras(thing) else keras
+
+
+def require_tensorflow(what: str) -> None:
+    """Refuses what TFMOT or the TFLite converter does where Keras runs on another backend.
+
+    Raises:
+        UnsupportedError: Keras runs on JAX or PyTorch.
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise UnsupportedError(
+            f"{what} needs TensorFlow, and Keras runs on {backend} in this process; save the model "
+            "with model.save('model.keras') and go on in one with KERAS_BACKEND=tensorflow, or "
+            "with `sft-keras quantize` and `sft-keras convert`."
+        )
 
 
 def is_input_layer(layer: Any) -> bool:

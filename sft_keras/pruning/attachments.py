@@ -60,10 +60,12 @@ class Penalties:
 
 
 def penalized(groups: ChannelGroups) -> list[Slices]:
-    """The kernels of layers in which at least one filter can be pruned."""
+    """The kernels in training of layers in which at least one filter can be pruned."""
     found = []
     for part in groups.trace.slices:
         classes = groups.classes_of(part.ids)
+        if not flavors.is_trained(part.layer, part.variable):
+            continue
         if part.role is Role.FILTER and groups.prunable[classes[classes >= 0]].any():
             found.append(part)
     return found

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from sft_keras import flavors
 from sft_keras.channels import ChannelGroup, ChannelGroups
+from sft_keras.channels.notes import Role
 from sft_keras.errors import ArgumentError, UnsupportedError
 
 Ratio = float | Mapping[str, float]
@@ -63,6 +65,32 @@ def group_ratios(groups: ChannelGroups, ratio: Ratio, exclude: Sequence[str] = (
     asked = ratio if isinstance(ratio, Mapping) else {"*": ratio}
     _check_names(groups, [*(asked if isinstance(ratio, Mapping) else ()), *exclude])
     return [_group_ratio(group, asked, exclude) for group in groups]
+
+
+def without_frozen(groups: ChannelGroups, ratios: Sequence[float]) -> list[float]:
+    """The same ratios, with 0 for the groups in which a layer is not trained.
+
+    Raises:
+        UnsupportedError: nothing that was to be pruned is trained.
+    """
+    frozen = [_is_frozen(groups, group) for group in groups]
+    left = [0.0 if still else ratio for ratio, still in zip(ratios, frozen, strict=True)]
+    if any(ratios) and not any(left):
+        raise UnsupportedError(
+            f"All layers of model '{groups.model.name}' that were to be pruned are frozen; set "
+            "trainable=True on some and compile again, or prune without training: "
+            "sft_keras.shrink(model, sft_keras.plan(model))."
+        )
+    return left
+
+
+def _is_frozen(groups: ChannelGroups, group: ChannelGroup) -> bool:
+    kernels = (part for part in groups.trace.slices if part.role is Role.FILTER)
+    return any(
+        not flavors.is_trained(part.layer, part.variable)
+        for part in kernels
+        if np.isin(groups.classes_of(part.ids), group.classes).any()
+    )
 
 
 def _check_names(groups: ChannelGroups, patterns: Sequence[str]) -> None:

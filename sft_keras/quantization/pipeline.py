@@ -91,6 +91,7 @@ def _prepare(
 
     Problems go to `found`.
     """
+    flavors.require_tensorflow("quantize()")
     flavors.require_graph(model)
     chosen = by_name(model, layer_dtypes)
     if "int16x8" in chosen.values():

@@ -51,6 +51,7 @@ def port(
         A functional tf_keras model, proven equal if all could be ported. Otherwise the graph ends
         before what could not and starts again behind it, so that all else can be looked at.
     """
+    flavors.require_tensorflow("Porting to tf_keras")
     flavors.require_graph(model)
     reserved = {call.layer.name for call in flavors.calls(model)}
     walk = _Walk(problems, reserved, {} if names is None else names)

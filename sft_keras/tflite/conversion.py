@@ -77,6 +77,7 @@ def convert(
         >>> lite.save("model.tflite")
     """
     promise = gate.Promise(dtype, target, input_dtype, output_dtype)
+    flavors.require_tensorflow("convert()")
     _require_convertible(model)
     chosen = mixed.chosen_names(model, layer_dtypes or {}, dtype, representative_data is not None)
     samples = None
