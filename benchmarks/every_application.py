@@ -31,6 +31,7 @@ flags.DEFINE_list("models", ["*"], "Names or patterns of constructors.")
 flags.DEFINE_float("max_params", float("inf"), "Leave out models with more weights.")
 flags.DEFINE_integer("size", 96, "Height and width of the input images.")
 flags.DEFINE_integer("limit", 3600, "Seconds that one model may take.")
+flags.DEFINE_integer("seed", 0, "Seed of the random weights.")
 flags.DEFINE_string("one", "", "Measure only this, as 'keras.VGG16', and print it as JSON.")
 
 
@@ -89,7 +90,7 @@ def _constructors() -> list[str]:
 
 def _measured(measure: Callable[[Any], dict], library: str, name: str) -> dict:
     """What was measured of one model; only the `params` of one that is too large."""
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(FLAGS.seed)
     constructor = getattr(LIBRARIES[library].applications, name)
     model = constructor(weights=None, classes=CLASSES, input_shape=(FLAGS.size, FLAGS.size, 3))
     found = {"params": model.count_params()}
@@ -102,7 +103,7 @@ def _measured(measure: Callable[[Any], dict], library: str, name: str) -> dict:
 def _measured_apart(label: str) -> dict:
     """The same in a process of its own; `error` where that fails."""
     command = [sys.executable, sys.argv[0], f"--one={label}", f"--size={FLAGS.size}"]
-    command.append(f"--max_params={FLAGS.max_params}")
+    command += [f"--max_params={FLAGS.max_params}", f"--seed={FLAGS.seed}"]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=FLAGS.limit)
     except subprocess.TimeoutExpired:

@@ -20,6 +20,12 @@ def _stochastic_depth(layer: Any, name: str) -> Callable:
     return layers.Dropout(layer.drop_path_rate, noise_shape=(None, 1, 1, 1), name=name)
 
 
+def _custom_scale(layer: Any, name: str) -> Callable:
+    """`x + scale * branch`, in the InceptionResNetV2 of both Kerases."""
+    scale, add = layers.Rescaling(layer.scale, name=f"{name}_scale"), layers.Add(name=name)
+    return lambda pair: add([pair[0], scale(pair[1])])
+
+
 def _rms_normalization(layer: Any, name: str) -> Callable:
     """`x / sqrt(mean(x²) + epsilon) * scale`, over the last axes."""
     scale = layers.Rescaling(np.asarray(flavors.to_numpy(layer.scale)), name=name)
@@ -33,6 +39,7 @@ def _rms_normalization(layer: Any, name: str) -> Callable:
 
 
 SPECIAL: dict[str, Callable] = {
+    "CustomScaleLayer": _custom_scale,
     "LayerScale": _layer_scale,
     "StochasticDepth": _stochastic_depth,
     "RMSNormalization": _rms_normalization,

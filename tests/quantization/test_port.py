@@ -337,6 +337,16 @@ def test_blocks_of_convnext(flavor, randomize):
     assert same(model, port) <= 1e-5
 
 
+def test_blocks_of_inception_resnet(flavor):
+    module = importlib.import_module(f"{flavor.__name__}.src.applications.inception_resnet_v2")
+    x, branch = flavor.Input(IMAGE), flavor.Input(IMAGE)
+    model = flavor.Model([x, branch], module.CustomScaleLayer(0.17, name="sum")([x, branch]))
+    port = to_tf_keras(model)
+    assert [layer.name for layer in port.layers[2:]] == ["sum_scale", "sum"]
+    assert same(model, port) <= 1e-5
+    assert problems(model) == []
+
+
 REFUSED = {
     "GroupQueryAttention": (
         lambda x: layers.GroupQueryAttention(2, 4, 2, name="it")(x, x),
