@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 ARM64 := .arm64
 BACKENDS := .backends
+OLDEST := .oldest
 SOURCES := sft_keras tests examples benchmarks
 
-.PHONY: demo test test-slow test-long test-arm test-backends lint clean
+.PHONY: demo test test-slow test-long test-arm test-backends test-oldest lint clean
 
 demo: $(READY)
 	$(BIN)/sft-keras compress --dataset=digits --output_dir=sft-out --overwrite
@@ -27,6 +28,11 @@ test-arm: $(READY) $(ARM64)/ready
 
 test-backends: $(BACKENDS)/ready
 	$(BACKENDS)/bin/python -m pytest -m backends tests/backends
+
+test-oldest: $(OLDEST)/ready
+	$(OLDEST)/bin/python -m pytest -n 2 --dist worksteal -m "not slow and not arm and not backends" \
+		tests/test_callbacks.py tests/test_restart.py tests/test_compression.py tests/test_flavors.py \
+		tests/shrinking/test_layers.py tests/quantization tests/tflite
 
 lint: $(READY)
 	$(BIN)/ruff check $(SOURCES)
@@ -48,5 +54,11 @@ $(BACKENDS)/ready: pyproject.toml
 	$(BACKENDS)/bin/python -m pip install --quiet --editable ".[backends,dev]"
 	touch $(BACKENDS)/ready
 
+$(OLDEST)/ready: pyproject.toml tests/oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
+	$(OLDEST)/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable ".[dev]"
+	touch $(OLDEST)/ready
+
 clean:
-	rm -rf $(VENV) $(ARM64) $(BACKENDS) sft-out sft-out.backup
+	rm -rf $(VENV) $(ARM64) $(BACKENDS) $(OLDEST) sft-out sft-out.backup

@@ -58,7 +58,24 @@ def _load_keras(path):
     import sft_keras.constraints
     import sft_keras.regularizers  # noqa: F401  both are registered when imported
 
-    return keras.saving.load_model(path, safe_mode=True)
+    settings = _config(path).get("compile_config") or {}
+    optimizer = settings.get("optimizer")
+    if not (isinstance(optimizer, dict) and _is_of_a_backend(optimizer)):
+        return keras.saving.load_model(path, safe_mode=True)
+    # Keras would import PyTorch to read it, which may be missing or crash beside TensorFlow.
+    model = keras.saving.load_model(path, safe_mode=True, compile=False)
+    portable = {"module": "keras.optimizers", "registered_name": None}
+    model.compile_from_config({**settings, "optimizer": optimizer | portable})
+    return model
+
+
+def _config(path):
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("config.json"))
+
+
+def _is_of_a_backend(optimizer):
+    return str(optimizer.get("module")).startswith("keras.src.backend.")
 
 
 def _load_tf_keras(path):

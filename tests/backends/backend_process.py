@@ -18,6 +18,7 @@ import numpy as np
 
 import sft_keras
 from sft_keras.channels.mask import read_mask
+from sft_keras.cli.files import load_model
 from sft_keras.errors import UnsupportedError
 
 EPOCHS = 6
@@ -160,10 +161,11 @@ def refusals(folder):
 
 def int8(folder):
     """Takes the model that another backend trained to an int8 file."""
-    model = keras.saving.load_model(folder / "model.keras")
+    model = load_model(folder / "model.keras")
     x, _ = data()
     lite = sft_keras.convert(sft_keras.shrink(model), x)
-    return {"dtypes": [lite.inputs[0].dtype, lite.outputs[0].dtype]}
+    dtypes = [lite.inputs[0].dtype, lite.outputs[0].dtype]
+    return {"dtypes": dtypes, "optimizer": type(model.optimizer).__name__}
 
 
 def devices(folder):

@@ -1,3 +1,4 @@
+import json
 import zipfile
 
 import keras
@@ -41,6 +42,24 @@ def test_loads_a_model_with_the_package_s_own_objects(tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = files.load_model(tmp_path / "model.keras")
     assert isinstance(loaded.layers[0].kernel_regularizer, sft_keras.regularizers.FilterL1)
+
+
+def test_a_model_compiled_on_another_backend_needs_not_that_backend(tmp_path, model_file):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(model_file) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                config = json.loads(content)
+                optimizer = config["compile_config"]["optimizer"]
+                optimizer["module"] = "keras.src.backend.absent.optimizers.absent_adam"
+                optimizer["config"]["learning_rate"] = 0.25
+                content = json.dumps(config).encode()
+            new.writestr(name, content)
+    model = files.load_model(path)
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert float(model.optimizer.learning_rate) == 0.25
+    assert model.loss == "sparse_categorical_crossentropy"
 
 
 def truncated(content):
