@@ -144,7 +144,8 @@ def _rows(ids: np.ndarray) -> np.ndarray:
 def _filters(
     groups: ChannelGroups, slices: Slices, rows: np.ndarray, read: np.ndarray, rng
 ) -> Filters:
-    weights = np.moveaxis(flavors.to_numpy(slices.variable), slices.axis, 0)[rows]
+    weights = np.moveaxis(flavors.to_numpy(slices.variable), slices.axis, 0)
+    weights = weights[rows] if rows.shape[1] > 1 else weights  # a copy, of what may be large
     classes = groups.classes_of(slices.ids)[rows[:, 0]]
     norm = _norm_behind(groups, slices.layer)
     gamma, beta, scale = (_by_class(values, classes) for values in norm) if norm else (None,) * 3
@@ -193,9 +194,10 @@ def _read_norms(groups: ChannelGroups) -> np.ndarray:
         norm = _norm_behind(groups, writing.layer)
         classes = groups.classes_of(writing.ids)
         scale = _by_class(norm[2], classes) if norm else np.ones(len(classes))
-        kernel = np.square(flavors.to_numpy(reading.variable).astype("float64"))
+        kernel = flavors.to_numpy(reading.variable).astype("float64")
+        np.square(kernel, out=kernel)  # in place: a kernel may be most of the memory
         kernel = np.moveaxis(kernel, (reading.axis, writing.axis), (0, 1))
-        by_pair = kernel.reshape(*kernel.shape[:2], -1).sum(axis=2)
+        by_pair = kernel.sum(axis=tuple(range(2, kernel.ndim))) if kernel.ndim > 2 else kernel
         at = groups.classes_of(reading.ids)
         np.add.at(squares, at[at != FIXED], (by_pair @ np.square(scale))[at != FIXED])
     return np.where(squares > 0, np.sqrt(squares), 1.0)

@@ -1,7 +1,8 @@
 """Masks: boolean arrays (classes,), true for the filters that are pruned."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,14 +72,44 @@ def masked(groups: ChannelGroups, mask: np.ndarray) -> Iterator[None]:
         groups: the channel groups of the model.
         mask: boolean array (classes,), true where pruned.
     """
-    touched = [s.variable for s in owned(groups) if pruned_positions(groups, s, mask).any()]
-    before = [flavors.to_numpy(variable).copy() for variable in touched]
+    kept = set_aside(groups, mask)
     try:
         apply_mask(groups, mask)
         yield
     finally:
-        for variable, value in zip(touched, before, strict=True):
-            variable.assign(value)
+        put_back(kept)
+
+
+class Aside(NamedTuple):
+    """What masked filters own of one slice.
+
+    Attributes:
+        slices: where.
+        pruned: boolean array along its axis, true for what is kept here.
+        value: the weights there, the slice's axis first.
+    """
+
+    slices: Slices
+    pruned: np.ndarray
+    value: np.ndarray
+
+
+def set_aside(groups: ChannelGroups, mask: np.ndarray) -> list[Aside]:
+    """Copies of everything that the masked filters own."""
+    parts = ((part, pruned_positions(groups, part, mask)) for part in owned(groups))
+    return [
+        Aside(part, pruned, np.moveaxis(flavors.to_numpy(part.variable), part.axis, 0)[pruned])
+        for part, pruned in parts
+        if pruned.any()
+    ]
+
+
+def put_back(kept: Iterable[Aside]) -> None:
+    """Gives the masked filters what was set aside; all other weights stay as they are now."""
+    for part, pruned, value in kept:
+        weights = flavors.to_numpy(part.variable).copy()
+        np.moveaxis(weights, part.axis, 0)[pruned] = value
+        part.variable.assign(weights)
 
 
 def require_filters_left(groups: ChannelGroups, mask: np.ndarray) -> None:

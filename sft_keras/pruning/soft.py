@@ -6,7 +6,14 @@ import numpy as np
 
 from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
-from sft_keras.channels.mask import apply_mask, owned, pruned_positions
+from sft_keras.channels.mask import (
+    Aside,
+    apply_mask,
+    owned,
+    pruned_positions,
+    put_back,
+    set_aside,
+)
 from sft_keras.channels.notes import Role, Slices
 
 
@@ -54,28 +61,16 @@ class MaskedView:
 
     def __init__(self, groups: ChannelGroups):
         self._groups = groups
-        self._hidden: list[tuple[Slices, np.ndarray, np.ndarray]] = []
-
-    @property
-    def shown(self) -> bool:
-        """Whether the view is in."""
-        return bool(self._hidden)
+        self._hidden: list[Aside] = []
 
     def show(self, mask: np.ndarray) -> None:
         """Zeroes what masked filters own, and keeps it aside."""
-        for part in owned(self._groups):
-            pruned = pruned_positions(self._groups, part, mask)
-            if pruned.any():
-                value = flavors.to_numpy(part.variable)
-                self._hidden.append((part, pruned, np.moveaxis(value, part.axis, 0)[pruned].copy()))
+        self._hidden = set_aside(self._groups, mask)
         apply_mask(self._groups, mask)
 
     def hide(self) -> None:
         """Brings back what was kept aside; what others changed meanwhile elsewhere stays."""
-        for part, pruned, kept in self._hidden:
-            value = flavors.to_numpy(part.variable).copy()
-            np.moveaxis(value, part.axis, 0)[pruned] = kept
-            part.variable.assign(value)
+        put_back(self._hidden)
         self._hidden = []
 
     def forget(self) -> None:
@@ -84,12 +79,10 @@ class MaskedView:
 
     def kept(self) -> list[np.ndarray]:
         """What is kept aside, in an order that `bring` knows."""
-        return [kept for _, _, kept in self._hidden]
+        return [aside.value for aside in self._hidden]
 
     def bring(self, mask: np.ndarray, kept: list[np.ndarray]) -> None:
         """Keeps aside what another view did that showed the same mask."""
-        masked = (
-            (part, pruned_positions(self._groups, part, mask)) for part in owned(self._groups)
-        )
-        parts = [(part, pruned) for part, pruned in masked if pruned.any()] if kept else []
-        self._hidden = [(*part, value) for part, value in zip(parts, kept, strict=True)]
+        places = set_aside(self._groups, mask) if kept else []
+        pairs = zip(places, kept, strict=True)
+        self._hidden = [aside._replace(value=value) for aside, value in pairs]

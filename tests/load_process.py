@@ -1,0 +1,90 @@
+"""How much memory shrinking takes; prints one line of JSON.
+
+python tests/load_process.py huge        # one network of 300 million parameters
+python tests/load_process.py many 1000   # as many calls of shrink
+"""
+
+import gc
+import json
+import os
+import resource
+import sys
+import threading
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+
+import sft_keras
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * PAGE
+
+
+class Peak:
+    """The most memory that a block takes, sampled every 5 ms."""
+
+    def __enter__(self):
+        self.bytes, self._ended = resident(), False
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        self._thread.start()
+        return self
+
+    def _sample(self):
+        while not self._ended:
+            self.bytes = max(self.bytes, resident())
+            time.sleep(0.005)
+
+    def __exit__(self, *_):
+        self._ended = True
+        self._thread.join()
+
+
+def dense(widths, inputs):
+    """A network of Dense layers."""
+    layers = [keras.layers.Dense(width, activation="relu") for width in widths]
+    return keras.Sequential([keras.Input((inputs,)), *layers, keras.layers.Dense(2)])
+
+
+def huge() -> dict:
+    """Prunes and shrinks a network of 300 million parameters; memory beside its own size."""
+    first = dense([8], 4)
+    sft_keras.shrink(first, sft_keras.plan(first))  # loads what is loaded once
+    gc.collect()
+    before = resident()
+    model = dense([10_000, 10_000, 10_000], 10_000)
+    size = sum(int(np.prod(w.shape)) * 4 for w in model.weights)
+    with Peak() as peak:
+        small = sft_keras.shrink(model, sft_keras.plan(model, pruning_ratio=0.5))
+    return {
+        "parameters": model.count_params(),
+        "left": small.count_params(),
+        "times_its_size": (peak.bytes - before) / size,
+    }
+
+
+def many(calls: int) -> dict:
+    """Shrinks one network again and again; what the last three quarters of the calls added."""
+    model = dense([16, 16], 8)
+    plan = sft_keras.plan(model)
+    grown = 0
+    for call in range(calls):
+        sft_keras.shrink(model, plan)
+        if call == calls // 4:
+            gc.collect()
+            grown = resident()
+    gc.collect()
+    return {"calls": calls, "megabytes": (resident() - grown) / 1e6}
+
+
+if __name__ == "__main__":
+    found = huge() if sys.argv[1] == "huge" else many(int(sys.argv[2]))
+    found["peak_gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps(found))
