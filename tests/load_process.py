@@ -71,13 +71,13 @@ def huge() -> dict:
 
 
 def many(calls: int) -> dict:
-    """Shrinks one network again and again; what the last three quarters of the calls added."""
+    """Shrinks one network again and again; what the second half of the calls added."""
     model = dense([16, 16], 8)
     plan = sft_keras.plan(model)
     grown = 0
     for call in range(calls):
         sft_keras.shrink(model, plan)
-        if call == calls // 4:
+        if call == calls // 2:
             gc.collect()
             grown = resident()
     gc.collect()
