@@ -1,0 +1,176 @@
+"""Damaged inputs of commands: each is read, or refused in a sentence.
+
+SFT_BROKEN_FILES=10000 python -m pytest tests/cli/test_broken_inputs.py
+"""
+
+import contextlib
+import io
+import json
+import os
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sft_keras
+from sft_keras import datasets
+from sft_keras.cli import files, main
+from sft_keras.errors import SftKerasError
+
+FILES = int(os.environ.get("SFT_BROKEN_FILES", "60"))
+
+
+def shortened(content, rng):
+    return content[: rng.integers(len(content))]
+
+
+def with_other_bytes(content, rng):
+    content = bytearray(content)
+    for place in rng.integers(len(content), size=rng.integers(1, 6)):
+        content[place] = rng.integers(256)
+    return bytes(content)
+
+
+def with_noise(content, rng):
+    first, last = sorted(rng.integers(len(content), size=2))
+    return content[:first] + rng.bytes(last - first) + content[last:]
+
+
+def with_a_part_twice(content, rng):
+    first, last = sorted(rng.integers(len(content), size=2))
+    return content[:last] + content[first:]
+
+
+DAMAGES = (shortened, with_other_bytes, with_noise, with_a_part_twice)
+
+
+def require_clean(read, path, contents):
+    """Reads each content from `path`: none may end but in a value or in a sentence."""
+    messages = []
+    for content in contents:
+        path.write_bytes(content)
+        try:
+            read(path)
+        except SftKerasError as error:
+            messages.append(str(error))
+    assert messages
+    assert all(path.name in text and "\n" not in text for text in messages)
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def damaged(content, seed=0):
+    rng = np.random.default_rng(seed)
+    return (DAMAGES[i % len(DAMAGES)](content, rng) for i in range(FILES))
+
+
+def rezipped(content, member, change):
+    """A `.keras` file with one member changed, its checksum right."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, change(old.read(name)) if name == member else old.read(name))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("member", [None, "config.json", "metadata.json", "model.weights.h5"])
+def test_models(tmp_path, model_file, member):
+    sound, rng = model_file.read_bytes(), np.random.default_rng(1)
+    if member is None:
+        contents = damaged(sound)
+    else:
+        contents = (
+            rezipped(sound, member, lambda part, i=i: DAMAGES[i % len(DAMAGES)](part, rng))
+            for i in range(FILES)
+        )
+    require_clean(lambda path: files.load_model(str(path)), tmp_path / "broken.keras", contents)
+
+
+def test_plans(tmp_path, small_model):
+    model = small_model()
+    sft_keras.plan(model).save(tmp_path / "plan.json")
+    sound = (tmp_path / "plan.json").read_bytes()
+    (tmp_path / "plan.json").unlink()
+
+    def read(path):
+        sft_keras.Plan.load(path)
+
+    require_clean(read, tmp_path / "broken.json", damaged(sound))
+
+
+def test_labels(tmp_path):
+    sound = "\n".join(["null", "eins", "zwölf"] * 20).encode()
+    contents = [bytes([255, 254, 200]), *damaged(sound)]
+    require_clean(lambda path: files.read_labels(str(path)), tmp_path / "labels.txt", contents)
+
+
+def test_arrays(tmp_path, data_file):
+    require_clean(
+        lambda path: datasets.load(str(path)),
+        tmp_path / "broken.npz",
+        damaged(data_file.read_bytes()),
+    )
+
+
+def test_images(tmp_path):
+    image = tmp_path / "image.png"
+    keras.utils.save_img(image, np.random.default_rng(0).integers(0, 256, (9, 9, 3)))
+    sound = image.read_bytes()
+    folder = tmp_path / "photos"
+    for name in ("cats", "dogs"):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            (folder / name / f"{number}.png").write_bytes(sound)
+    messages = []
+    for content in damaged(sound):
+        (folder / "cats" / "0.png").write_bytes(content)
+        try:
+            data = datasets.load(str(folder), image_size=(8, 8))
+            assert sum(len(y) for part in (data.train, data.val) for _, y in part) == 8
+        except SftKerasError as error:
+            messages.append(str(error))
+    assert messages
+    assert all("0.png" in text for text in messages)
+
+
+COMMANDS = ("compress", "prune", "plan", "convert", "benchmark", "check", "export-micro")
+NAMES = st.sampled_from(["epochs", "dataset", "pruning_ratio", "exclude", "image_size", "seed"])
+VALUES = st.one_of(st.text(max_size=20), st.integers().map(str), st.floats().map(str))
+
+
+@settings(max_examples=FILES, deadline=None)
+@given(st.sampled_from(COMMANDS), st.lists(st.tuples(NAMES, VALUES), max_size=3))
+def test_flags(command, flags):
+    arguments = [f"--{name}={value}" for name, value in flags]
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as exit_:
+        main._parse(["sft-keras", command, *arguments, "--no_such_flag"])
+    assert exit_.value.code == 2
+    assert errors.getvalue()
+    assert "Traceback" not in errors.getvalue()
+
+
+def test_no_file_of_a_model_lands_outside(tmp_path, model_file):
+    path = tmp_path / "inner" / "model.keras"
+    path.parent.mkdir()
+    with zipfile.ZipFile(model_file) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+        new.writestr("../escaped.txt", "out")
+        new.writestr("/tmp/escaped_by_sft_keras_test.txt", "out")
+    files.load_model(str(path))
+    assert {p.name for p in tmp_path.rglob("*")} == {"inner", "model.keras"}
+    assert not os.path.exists("/tmp/escaped_by_sft_keras_test.txt")
+
+
+def test_a_plan_of_huge_numbers_is_refused_at_once(tmp_path):
+    path = tmp_path / "plan.json"
+    rows = {"version": 1, "layers": {"conv": {"prune": [10**30], "filters": 10**30}}}
+    path.write_text(json.dumps(rows))
+    with pytest.raises(SftKerasError):
+        sft_keras.shrink(
+            keras.Sequential([keras.Input((2,)), keras.layers.Dense(3, name="conv")]),
+            sft_keras.Plan.load(path),
+        )
