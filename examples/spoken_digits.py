@@ -10,11 +10,11 @@ Writes `model.tflite` and `labels.txt` (the word of each output) into the folder
 computes the features of `log_mel` and quantizes them with the scale of the file's input.
 """
 
+import io
 import pathlib
 import re
-import shutil
 import sys
-import tempfile
+import tarfile
 import wave
 
 import keras
@@ -39,11 +39,23 @@ FRAME = 256  # samples, 32 ms
 SHIFT = 5  # frames that a training example moves by, at most
 
 
-def read_second(path: pathlib.Path) -> np.ndarray:
+def recordings(path: pathlib.Path) -> dict[str, bytes]:
+    """The WAV files of a folder or of an archive, by name; nothing is unpacked to a disk."""
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in sorted(path.rglob("*.wav"))}
+    with tarfile.open(path) as archive:
+        files = (member for member in archive if member.isfile() and member.name.endswith(".wav"))
+        return {
+            pathlib.PurePosixPath(member.name).name: archive.extractfile(member).read()
+            for member in sorted(files, key=lambda member: member.name)
+        }
+
+
+def read_second(name: str, content: bytes) -> np.ndarray:
     """One recording at full volume in the middle of a second: float32 of shape `(RATE,)`."""
-    with wave.open(str(path)) as recording:
+    with wave.open(io.BytesIO(content)) as recording:
         if recording.getparams()[:3] != (1, 2, RATE):
-            raise ValueError(f"{path.name} is not mono, 16 bits, {RATE} Hz: convert it first.")
+            raise ValueError(f"{name} is not mono, 16 bits, {RATE} Hz: convert it first.")
         samples = np.frombuffer(recording.readframes(RATE), "<i2").astype("float32")
     before = (RATE - len(samples)) // 2
     return np.pad(samples, (before, RATE - len(samples) - before)) / abs(samples).max(initial=1)
@@ -59,18 +71,15 @@ def log_mel(seconds: np.ndarray) -> np.ndarray:
 
 def load(path: pathlib.Path) -> tuple:
     """Training features and labels, test features and labels, and the words."""
-    with tempfile.TemporaryDirectory() as unpacked:
-        if not path.is_dir():
-            shutil.unpack_archive(path, unpacked, filter="data")
-        files = sorted((path if path.is_dir() else pathlib.Path(unpacked)).rglob("*.wav"))
-        names = [re.fullmatch(r"([^_]+)_.*?(\d+)", file.stem) for file in files]
-        if not all(names):
-            bad = files[names.index(None)].name
-            raise ValueError(f"{bad} is not named <word>_<speaker>_<index>.wav.")
-        is_test = np.array([int(name[2]) < 5 for name in names], bool)
-        if is_test.all() or not is_test.any():
-            raise ValueError("it needs WAV files with an index below 5, to test, and others.")
-        x = log_mel(np.stack([read_second(file) for file in files]))
+    files = recordings(path)
+    names = [re.fullmatch(r"([^_]+)_.*?(\d+)\.wav", name) for name in files]
+    if not all(names):
+        bad = list(files)[names.index(None)]
+        raise ValueError(f"{bad} is not named <word>_<speaker>_<index>.wav.")
+    is_test = np.array([int(name[2]) < 5 for name in names], bool)
+    if is_test.all() or not is_test.any():
+        raise ValueError("it needs WAV files with an index below 5, to test, and others.")
+    x = log_mel(np.stack([read_second(*file) for file in files.items()]))
     words, y = np.unique([name[1] for name in names], return_inverse=True)
     return x[~is_test], y[~is_test], x[is_test], y[is_test], words
 
@@ -110,7 +119,7 @@ def main(_) -> None:
         sys.exit(f"{out} exists; choose another --out or pass --overwrite.")
     try:
         x_train, y_train, x_test, y_test, words = load(pathlib.Path(FLAGS.data))
-    except (OSError, EOFError, ValueError, wave.Error) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError, wave.Error) as error:
         sys.exit(f"--data={FLAGS.data} cannot be used: {error}")
     keras.utils.set_random_seed(FLAGS.seed)
     train = tf.data.Dataset.from_tensor_slices((x_train, y_train)).cache().shuffle(len(x_train))
