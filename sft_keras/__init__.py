@@ -7,11 +7,14 @@
     >>> lite = sft_keras.convert(qat)
     >>> lite.save("model.tflite")
 
-Names are imported when first used: `import sft_keras` loads neither TFMOT nor TFLite.
+Names are imported when first used: `import sft_keras` loads no Keras, TFMOT or TFLite. Models with
+this package's regularizers and constraints load from then on.
 """
 
 import importlib
 from typing import Any
+
+from sft_keras.registration import register_when_imported
 
 __version__ = "0.1.0"
 
@@ -57,3 +60,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
+
+
+register_when_imported()

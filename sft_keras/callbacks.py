@@ -112,12 +112,16 @@ class SoftFilterPrune(flavors.Callback):
         self._restored: dict[str, np.ndarray] = {}
 
     def get_config(self) -> dict:
-        """Constructor arguments; a criterion must be one that has a name."""
+        """Constructor arguments.
+
+        Raises:
+            ArgumentError: the criterion is a function that has not been registered.
+        """
         ratio = self.pruning_ratio
         return {
             "pruning_ratio": ratio if isinstance(ratio, float | int) else dict(ratio),
             "l1": self.l1,
-            "criterion": self.criterion.__name__,
+            "criterion": criteria.serialize(self.criterion),
             "schedule": keras.saving.serialize_keras_object(self.schedule),
             "phases": keras.saving.serialize_keras_object(self.phases),
             "decay": self.decay,

@@ -6,10 +6,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from sft_keras import flavors
 from sft_keras.errors import ArgumentError
+from sft_keras.registration import serializable
 
 
-@keras.saving.register_keras_serializable("sft_keras")
+@serializable
 class FilterMask(keras.constraints.Constraint):
     """Multiplies a weight by a mask of its filters after every update.
 
@@ -57,7 +59,9 @@ class FilterMask(keras.constraints.Constraint):
 
     def get_config(self) -> dict:
         """Constructor arguments."""
-        inner = keras.constraints.serialize(self.inner) if self.inner is not None else None
+        inner = self.inner
+        if inner is not None:
+            inner = flavors.library(inner).constraints.serialize(inner)
         return {"mask": self.mask.tolist(), "axis": self.axis, "inner": inner}
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 from scipy import stats
 
@@ -97,15 +98,35 @@ _BY_NAME = {f.__name__: f for f in (l1, l2, bn_folded, contribution, geometric_m
 def get(identifier: str | Criterion) -> Criterion:
     """A criterion by name, or the function itself.
 
+    Args:
+        identifier: a function of `Filters`, or the name of one of this module or of one that
+            `keras.saving.register_keras_serializable` has registered.
+
     Raises:
         ArgumentError: no criterion has that name.
     """
     if callable(identifier):
         return identifier
-    if identifier in _BY_NAME:
-        return _BY_NAME[identifier]
+    found = _BY_NAME.get(identifier) or keras.saving.get_registered_object(identifier)
+    if found is not None:
+        return found
     names = ", ".join(repr(name) for name in _BY_NAME)
     raise ArgumentError(f"Unknown criterion {identifier!r}; take {names} or a function.")
+
+
+def serialize(criterion: Criterion) -> str:
+    """The name that `get` finds a criterion by.
+
+    Raises:
+        ArgumentError: the criterion is a function that has not been registered.
+    """
+    name = keras.saving.get_registered_name(criterion)
+    if _BY_NAME.get(name) is criterion or keras.saving.get_registered_object(name) is criterion:
+        return name
+    raise ArgumentError(
+        f"The criterion {name!r} has no name to be found by; decorate the function with "
+        "keras.saving.register_keras_serializable('your_package')."
+    )
 
 
 def scores(groups: ChannelGroups, criterion: Criterion, rng: np.random.Generator) -> np.ndarray:

@@ -11,6 +11,7 @@ import keras
 from keras import ops
 
 from sft_keras.errors import ArgumentError
+from sft_keras.registration import serializable
 
 DEFAULT_STRENGTH = 0.03
 SMALLEST_SQUARE = 1e-12
@@ -36,7 +37,7 @@ class _FilterPenalty(keras.Regularizer):
         raise TypeError(f"{type(self).__name__} does not say which norm it takes")
 
 
-@keras.saving.register_keras_serializable("sft_keras")
+@serializable
 class FilterL1(_FilterPenalty):
     """L1 penalty over filters, λ·Σ_i ‖w_i‖₁.
 
@@ -81,7 +82,7 @@ class FilterL1(_FilterPenalty):
         return {"l1": self.l1, "axis": self.axis, "normalize": self.normalize}
 
 
-@keras.saving.register_keras_serializable("sft_keras")
+@serializable
 class FilterGroupLasso(_FilterPenalty):
     """Group lasso over filters, λ·Σ_i ‖w_i‖₂ (Yuan & Lin, 2006; Wen et al., NeurIPS 2016).
 

@@ -55,9 +55,6 @@ def _keras_version(path):
 def _load_keras(path):
     import keras
 
-    import sft_keras.constraints
-    import sft_keras.regularizers  # noqa: F401  both are registered when imported
-
     settings = _config(path).get("compile_config") or {}
     optimizer = settings.get("optimizer")
     if not (isinstance(optimizer, dict) and _is_of_a_backend(optimizer)):

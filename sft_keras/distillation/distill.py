@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import keras
 from keras import tree
 
 from sft_keras import flavors
@@ -16,6 +17,7 @@ TEMPERATURE = 3.0
 WEIGHT = 1.0
 
 
+@keras.saving.register_keras_serializable("sft_keras")
 class Distill(flavors.Callback):
     """Lets a teacher help to train a model: by default the model as it is when `fit` begins.
 
@@ -61,6 +63,24 @@ class Distill(flavors.Callback):
         self.temperature = temperature
         self.weight = weight
         self._detach: Callable[[], None] = lambda: None
+
+    def get_config(self) -> dict:
+        """Constructor arguments; a teacher has weights, which no config holds.
+
+        Raises:
+            ArgumentError: there is a teacher.
+        """
+        if self.teacher is not None:
+            raise ArgumentError(
+                f"A config does not hold the weights of the teacher '{self.teacher.name}'; save it "
+                "with teacher.save('teacher.keras') and make a new Distill(teacher)."
+            )
+        return {"temperature": self.temperature, "weight": self.weight}
+
+    @classmethod
+    def from_config(cls, config: dict) -> "Distill":
+        """The inverse of `get_config`."""
+        return cls(**config)
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Copies the model where it is its own teacher, and adds the teacher's term."""
