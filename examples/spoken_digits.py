@@ -53,10 +53,16 @@ def recordings(path: pathlib.Path) -> dict[str, bytes]:
 
 def read_second(name: str, content: bytes) -> np.ndarray:
     """One recording at full volume in the middle of a second: float32 of shape `(RATE,)`."""
-    with wave.open(io.BytesIO(content)) as recording:
-        if recording.getparams()[:3] != (1, 2, RATE):
-            raise ValueError(f"{name} is not mono, 16 bits, {RATE} Hz: convert it first.")
-        samples = np.frombuffer(recording.readframes(RATE), "<i2").astype("float32")
+    try:
+        with wave.open(io.BytesIO(content)) as recording:
+            kind = recording.getparams()[:3]
+            samples = np.frombuffer(recording.readframes(RATE), "<i2").astype("float32")
+    except (EOFError, RuntimeError, ValueError, wave.Error) as error:
+        raise ValueError(
+            f"{name} is not a whole WAV file ({str(error) or 'its header is damaged'})."
+        ) from error
+    if kind != (1, 2, RATE):
+        raise ValueError(f"{name} is not mono, 16 bits, {RATE} Hz: convert it first.")
     before = (RATE - len(samples)) // 2
     return np.pad(samples, (before, RATE - len(samples) - before)) / abs(samples).max(initial=1)
 
@@ -119,7 +125,7 @@ def main(_) -> None:
         sys.exit(f"{out} exists; choose another --out or pass --overwrite.")
     try:
         x_train, y_train, x_test, y_test, words = load(pathlib.Path(FLAGS.data))
-    except (OSError, EOFError, ValueError, tarfile.TarError, wave.Error) as error:
+    except (OSError, EOFError, ValueError, tarfile.TarError) as error:
         sys.exit(f"--data={FLAGS.data} cannot be used: {error}")
     keras.utils.set_random_seed(FLAGS.seed)
     train = tf.data.Dataset.from_tensor_slices((x_train, y_train)).cache().shuffle(len(x_train))

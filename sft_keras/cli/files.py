@@ -1,11 +1,9 @@
 """Models and labels from files, and models to files."""
 
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
-from sft_keras.cli import quiet
+from sft_keras.cli import archive, quiet
 from sft_keras.errors import FileError
 from sft_keras.writing import output_folder, require_writable_folder
 
@@ -22,10 +20,11 @@ def load_model(path: str) -> Any:
     Raises:
         FileError: the file is missing, corrupt, or holds what cannot be loaded safely.
     """
-    load = _load_tf_keras if _keras_version(path).startswith("2.") else _load_keras
+    contents = archive.read(path)
+    load = _load_tf_keras if contents.keras_version.startswith("2.") else _load_keras
     quiet.import_tensorflow()
     try:
-        return load(path)
+        return load(path, contents)
     except Exception as error:  # a file made by others can break the loader in any way
         raise FileError(
             f"'{path}' cannot be loaded: {_reason(error)}; save the model again, with registered "
@@ -40,42 +39,24 @@ def _reason(error):
     return inner.partition("\n")[0].rstrip(".") or type(error).__name__
 
 
-def _keras_version(path):
-    if not Path(path).is_file():
-        raise FileError(f"There is no file '{path}'; give an existing .keras file.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("metadata.json"))["keras_version"]
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError) as error:
-        raise FileError(
-            f"'{path}' is not a whole .keras file; save the model again with model.save()."
-        ) from error
-
-
-def _load_keras(path):
+def _load_keras(path, contents):
     import keras
 
-    settings = _config(path).get("compile_config") or {}
-    optimizer = settings.get("optimizer")
-    if not (isinstance(optimizer, dict) and _is_of_a_backend(optimizer)):
+    optimizer = contents.optimizer
+    if optimizer is None or not _is_of_a_backend(optimizer):
         return keras.saving.load_model(path, safe_mode=True)
     # Keras would import PyTorch to read it, which may be missing or crash beside TensorFlow.
     model = keras.saving.load_model(path, safe_mode=True, compile=False)
     portable = {"module": "keras.optimizers", "registered_name": None}
-    model.compile_from_config({**settings, "optimizer": optimizer | portable})
+    model.compile_from_config({**contents.compile_config, "optimizer": optimizer | portable})
     return model
-
-
-def _config(path):
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read("config.json"))
 
 
 def _is_of_a_backend(optimizer):
     return str(optimizer.get("module")).startswith("keras.src.backend.")
 
 
-def _load_tf_keras(path):
+def _load_tf_keras(path, contents):
     from sft_keras.quantization import load_model
 
     return load_model(path)  # safe_mode is the default, as in Keras 3

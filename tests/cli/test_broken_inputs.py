@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import resource
 import zipfile
 
 import keras
@@ -162,6 +163,36 @@ def test_no_file_of_a_model_lands_outside(tmp_path, model_file):
         new.writestr(str(tmp_path / "escaped_too.txt"), "out")
     files.load_model(str(path))
     assert {p.name for p in tmp_path.rglob("*")} == {"inner", "model.keras"}
+
+
+def with_units(config, units):
+    config = json.loads(config)
+    config["config"]["layers"][-1]["config"]["units"] = units
+    return json.dumps(config).encode()
+
+
+@pytest.mark.parametrize("units", [10**7, 10**12, 1e30, -1, "2", None, [2]])
+def test_a_layer_without_its_weights_takes_no_memory(tmp_path, model_file, units):
+    path = tmp_path / "wide.keras"
+    content = rezipped(model_file.read_bytes(), "config.json", lambda c: with_units(c, units))
+    path.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SftKerasError, match=r"wide\.keras"):
+        files.load_model(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # 128 MiB
+
+
+def test_a_model_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path, model_file):
+    path = tmp_path / "bomb.keras"
+    path.write_bytes(model_file.read_bytes())
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as file,
+        file.open("assets/zeros", "w", force_zip64=True) as member,
+    ):
+        for _ in range(1100):
+            member.write(bytes(2**20))
+    with pytest.raises(SftKerasError, match="would unpack to"):
+        files.load_model(str(path))
 
 
 def test_a_plan_of_huge_numbers_is_refused_at_once(tmp_path):

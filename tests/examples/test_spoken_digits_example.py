@@ -1,5 +1,6 @@
 """examples/spoken_digits.py"""
 
+import os
 import re
 import shutil
 import tarfile
@@ -100,3 +101,35 @@ def test_it_refuses_what_it_cannot_read(refusal, tmp_path, name):
 
 def test_it_does_not_replace_a_folder(refusal, recordings):
     assert "recordings exists" in refusal("spoken_digits.py", "--data=x", f"--out={recordings}")
+
+
+# Reads damaged copies of a recording; prints how many were sound enough, and what the others are.
+READ_DAMAGED = """
+import pathlib, sys
+import numpy as np
+import spoken_digits
+sound, rng = pathlib.Path(sys.argv[1]).read_bytes(), np.random.default_rng(0)
+read, messages = 0, set()
+for number in range(int(sys.argv[2])):
+    content = bytearray(sound)
+    for place in rng.integers(48 if number % 2 else len(sound), size=rng.integers(1, 6)):
+        content[place] = rng.integers(256)
+    if number % 3 == 0:
+        del content[rng.integers(len(content)):]
+    try:
+        second = spoken_digits.read_second("a.wav", bytes(content))
+        assert second.shape == (8000,) and np.isfinite(second).all()
+        read += 1
+    except ValueError as error:
+        messages.add(str(error))
+assert all(text.startswith("a.wav is not ") and "\\n" not in text for text in messages), messages
+print(read, len(messages))
+"""
+
+
+def test_damaged_recordings_are_read_or_named(recordings, python):
+    count = os.environ.get("SFT_BROKEN_FILES", "2000")
+    process = python("-c", READ_DAMAGED, str(recordings / "low_ann_0.wav"), count)
+    assert process.returncode == 0, process.stderr
+    read, refused = map(int, process.stdout.split())
+    assert read > 0 < refused

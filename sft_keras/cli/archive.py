@@ -1,0 +1,93 @@
+"""What a `.keras` file says of itself, read before anything in it is loaded."""
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sft_keras.errors import FileError
+
+# Keras does not compress. A file of another's that blows up to more than this is no model.
+MOST_BYTES, MOST_TIMES = 2**30, 100
+# Sizes of layers that have a weight for each of so many.
+WIDTHS = ("units", "filters", "input_dim", "output_dim", "key_dim", "num_heads", "state_size")
+WEIGHTS_A_BYTE = 2  # with four bits each
+
+
+@dataclasses.dataclass(frozen=True)
+class Archive:
+    """The parts of a `.keras` file that tell how to load it.
+
+    Attributes:
+        keras_version: the version of the Keras that wrote it; 2 is tf_keras.
+        compile_config: all that it was compiled with; empty if it was not.
+    """
+
+    keras_version: str
+    compile_config: dict[str, Any]
+
+    @property
+    def optimizer(self) -> dict | None:
+        """Its config, or None where the model was compiled with none or by name."""
+        found = self.compile_config.get("optimizer")
+        return found if isinstance(found, dict) else None
+
+
+def read(path: str) -> Archive:
+    """Reads what a `.keras` file says of itself.
+
+    Raises:
+        FileError: the file is missing or damaged, or would take more memory than its size explains.
+    """
+    if not Path(path).is_file():
+        raise FileError(f"There is no file '{path}'; give an existing .keras file.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = _unpacked_size(path, archive)
+            metadata, config = (
+                json.loads(archive.read(f"{name}.json")) for name in ("metadata", "config")
+            )
+        _require_weights(path, config, size)
+        return Archive(str(metadata["keras_version"]), config.get("compile_config") or {})
+    except FileError:
+        raise
+    except Exception as error:  # zipfile lets many errors of a damaged header through
+        raise FileError(
+            f"'{path}' is not a whole .keras file; save the model again with model.save()."
+        ) from error
+
+
+def _unpacked_size(path: str, archive: zipfile.ZipFile) -> int:
+    """Bytes of all members; refuses a file that is small only as long as it is packed."""
+    size = sum(member.file_size for member in archive.infolist())
+    packed = Path(path).stat().st_size
+    if size > max(MOST_BYTES, MOST_TIMES * packed):
+        raise FileError(
+            f"'{path}' has {packed:,} bytes and would unpack to {size:,}; save the model again "
+            "with model.save(), which does not compress."
+        )
+    return size
+
+
+def _require_weights(path: str, config: Any, size: int) -> None:
+    """Refuses layers wider than the weights in the file, before memory is taken for them."""
+    for key, width in _widths(config):
+        if width > WEIGHTS_A_BYTE * size:
+            raise FileError(
+                f"'{path}' has a layer with {key}={width:,} and no weights for so many; save the "
+                "model again with model.save()."
+            )
+
+
+def _widths(config: Any) -> Iterator[tuple[str, float]]:
+    """The sizes of layers anywhere in a config."""
+    if isinstance(config, dict):
+        for key, value in config.items():
+            if key in WIDTHS and isinstance(value, int | float):
+                yield key, value
+            yield from _widths(value)
+    elif isinstance(config, list):
+        for value in config:
+            yield from _widths(value)
