@@ -58,9 +58,8 @@ def read_second(name: str, content: bytes) -> np.ndarray:
             kind = recording.getparams()[:3]
             samples = np.frombuffer(recording.readframes(RATE), "<i2").astype("float32")
     except (EOFError, RuntimeError, ValueError, wave.Error) as error:
-        raise ValueError(
-            f"{name} is not a whole WAV file ({str(error) or 'its header is damaged'})."
-        ) from error
+        reason = str(error) or "its header is damaged"
+        raise ValueError(f"{name} is not a whole WAV file: {reason}.") from error
     if kind != (1, 2, RATE):
         raise ValueError(f"{name} is not mono, 16 bits, {RATE} Hz: convert it first.")
     before = (RATE - len(samples)) // 2
