@@ -57,7 +57,7 @@ $(BACKENDS)/ready: pyproject.toml
 $(OLDEST)/ready: pyproject.toml tests/oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --upgrade pip
-	$(OLDEST)/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable ".[dev]"
+	$(OLDEST)/bin/python -m pip install --quiet --constraint tests/oldest.txt --editable ".[runtimes,dev]"
 	touch $(OLDEST)/ready
 
 clean:

@@ -6,11 +6,10 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sft_keras import flavors
 from sft_keras.channels import rules as _rules  # noqa: F401  (registers the rules)
+from sft_keras.channels.components import components
 from sft_keras.channels.notes import Slices
 from sft_keras.channels.tensor import FIXED
 from sft_keras.channels.trace import Trace, trace
@@ -115,9 +114,8 @@ class ChannelGroups:
             return []
         rows = [np.full(len(classes), i) for i, (_, classes) in enumerate(self.producers)]
         cols = np.concatenate([classes for _, classes in self.producers]) + len(rows)
-        ones, size = np.ones(len(cols)), len(rows) + self.count
-        matrix = coo_array((ones, (np.concatenate(rows), cols)), shape=(size, size))
-        return connected_components(matrix, directed=False)[1][: len(rows)].tolist()
+        found = components(np.concatenate(rows), cols, len(rows) + self.count)
+        return found[: len(rows)].tolist()
 
     def __iter__(self) -> Iterator[ChannelGroup]:
         return iter(self.groups)

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 from keras import tree
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from sft_keras import flavors
 from sft_keras.channels import registry
+from sft_keras.channels.components import components
 from sft_keras.channels.notes import Fold, Need, Producer, Rewrite, Role, Scale, Slices, Width
 from sft_keras.channels.tensor import FIXED, Channels, fixed
 
@@ -202,8 +201,7 @@ class Trace:
     def components(self) -> np.ndarray:
         """The class of each id: ids with one number live or die together."""
         a, b = np.concatenate(self._pairs, axis=1) if self._pairs else np.empty((2, 0), int)
-        matrix = coo_array((np.ones(len(a)), (a, b)), shape=(self.count, self.count))
-        return connected_components(matrix, directed=False)[1]
+        return components(a, b, self.count)
 
 
 def trace(model: Any) -> Trace:
