@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import keras
+
 from sft_keras.flavors.arrays import ops
 from sft_keras.flavors.kinds import argument, is_tf_keras
 
@@ -25,6 +27,16 @@ def is_trained(layer: Any, variable: Any) -> bool:
     return any(found is variable for found in layer.trainable_variables)
 
 
+class _Sum(keras.Regularizer):
+    """Several penalties on one variable; Keras takes no plain function there."""
+
+    def __init__(self, penalties: list[Callable]):
+        self.penalties = penalties
+
+    def __call__(self, value: Any) -> Any:
+        return sum(penalty(value) for penalty in self.penalties)
+
+
 def attach_penalty(layer: Any, variable: Any, penalty: Callable) -> Callable[[], None]:
     """Adds `penalty(variable)` to the training loss, beside any regularizer that is there.
 
@@ -37,9 +49,7 @@ def attach_penalty(layer: Any, variable: Any, penalty: Callable) -> Callable[[],
         added = layer._callable_losses[-1]
         return lambda: layer._callable_losses.remove(added)
     before = variable.regularizer
-    variable.regularizer = (
-        penalty if before is None else lambda value: before(value) + penalty(value)
-    )
+    variable.regularizer = _Sum([penalty] if before is None else [before, penalty])
 
     def detach():
         variable.regularizer = before

@@ -34,15 +34,15 @@ def hard_shrink(x: Any, threshold: float = 0.5) -> Any:
 
 
 @_registered
-def hard_sigmoid(x: Any) -> Any:
-    """`relu6(x + 3) / 6`; that of tf_keras has another slope."""
+def hard_sigmoid_of_keras_3(x: Any) -> Any:
+    """`relu6(x + 3) / 6`; that of tf_keras, which by its name is read from files, is another."""
     return tf.nn.relu6(x + 3.0) * (1 / 6)
 
 
 @_registered
 def hard_silu(x: Any) -> Any:
     """`x * hard_sigmoid(x)`."""
-    return x * hard_sigmoid(x)
+    return x * hard_sigmoid_of_keras_3(x)
 
 
 @_registered
@@ -93,7 +93,6 @@ FUNCTIONS: dict[str, Callable] = {
         celu,
         glu,
         hard_shrink,
-        hard_sigmoid,
         hard_silu,
         hard_tanh,
         log_sigmoid,
@@ -104,7 +103,7 @@ FUNCTIONS: dict[str, Callable] = {
         tanh_shrink,
     )
 }
-FUNCTIONS["hard_swish"] = hard_silu
+FUNCTIONS |= {"hard_sigmoid": hard_sigmoid_of_keras_3, "hard_swish": hard_silu}
 
 
 def hard_layers(function: str, name: str, of_tf_keras: bool) -> Callable:

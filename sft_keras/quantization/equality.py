@@ -53,12 +53,13 @@ def require_equal(model: Any, port: tf_keras.Model, step: str = "to_tf_keras") -
         step: what made one of the other, for the message.
 
     Raises:
-        UnsupportedError: the outputs differ by more.
+        UnsupportedError: the outputs differ by more, or a layer's config leaves something out.
     """
     samples = [proof.random_inputs(model, bytes_=bytes_) for bytes_ in (False, True)]
     plain = _in_float32(model)
     if all(_difference(plain, port, x) <= proof.FLOAT32_TOLERANCE for x in samples):
         return
+    proof.require_faithful_copy(model)
     exact, other = (in_precision("float64", m) for m in (model, port))
     differences = [_difference(exact, other, x) for x in samples]
     allowed = [proof.FLOAT64_TOLERANCE] * len(samples)

@@ -11,8 +11,8 @@ from sft_keras import flavors
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.mask import pruned_ids
 from sft_keras.channels.tensor import Channels
-from sft_keras.cloning import in_precision
-from sft_keras.errors import ShrinkError
+from sft_keras.cloning import assign, clone, in_precision
+from sft_keras.errors import ShrinkError, UnsupportedError
 from sft_keras.flavors import random_inputs
 from sft_keras.shrinking.cut import Cuts
 
@@ -39,6 +39,7 @@ def prove_equal(groups: ChannelGroups, small: Any, mask: np.ndarray, cuts: Cuts)
     Raises:
         ShrinkError: they differ by more than 1e-5, and also in float64 by more than 1e-10;
             names the layer where they part.
+        UnsupportedError: a layer's config leaves something out.
     """
     with states_kept(groups.model, small):
         return _prove(groups, small, mask, cuts)
@@ -61,6 +62,7 @@ def _prove(groups: ChannelGroups, small: Any, mask: np.ndarray, cuts: Cuts) -> f
     differences = _differences(groups, (masked, small), mask, inputs)
     if max(differences.values()) <= FLOAT32_TOLERANCE:
         return max(differences.values())
+    require_faithful_copy(masked)
     values = [cuts.value(variable) for variable in flavors.variables(masked)]
     exact_small = in_precision("float64", small, values)
     exact = _differences(groups, (in_precision("float64", masked), exact_small), mask, inputs)
@@ -69,6 +71,29 @@ def _prove(groups: ChannelGroups, small: Any, mask: np.ndarray, cuts: Cuts) -> f
     if rounding > ROUNDING_LIMIT:
         _require(differences, FLOAT32_TOLERANCE)
     return max(exact.values())
+
+
+def require_faithful_copy(model: Any) -> None:
+    """Refuses a model that is another when it is made anew from its layers' configs.
+
+    Models in float64 are made so: what a config leaves out would be missing in both.
+
+    Raises:
+        UnsupportedError: names the first layer that computes otherwise.
+    """
+    copy = clone(model)
+    assign(copy, map(flavors.to_numpy, flavors.variables(model)))
+    inputs = random_inputs(model)
+    layers = [call.layer for call in flavors.calls(model) for _ in call.outputs]
+    with states_kept(model, copy):
+        values = [outputs(flavors.with_all_outputs(m), inputs) for m in (model, copy)]
+    for layer, expected, got in zip(layers, *values, strict=True):
+        if _relative(expected, got) > FLOAT32_TOLERANCE:
+            raise UnsupportedError(
+                f"Layer '{layer.name}' ({type(layer).__name__}) computes otherwise when it is made "
+                "anew from its config: its get_config() leaves something out; complete it, or "
+                "use another layer."
+            )
 
 
 def _require(differences: dict[str, float], tolerance: float) -> None:

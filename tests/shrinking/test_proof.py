@@ -9,7 +9,7 @@ from sft_keras.channels import mask as mask_module
 from sft_keras.channels.rules import activation
 from sft_keras.channels.trace import Trace
 from sft_keras.cloning import assign, clone
-from sft_keras.errors import ShrinkError
+from sft_keras.errors import ShrinkError, UnsupportedError
 from sft_keras.flavors import sampling
 from sft_keras.shrinking import proof
 from sft_keras.shrinking.cut import Cuts
@@ -82,6 +82,33 @@ def test_a_layer_that_computes_differently_is_found_where_float64_agrees(model, 
     monkeypatch.setattr(proof, "in_precision", changed)
     with pytest.raises(ShrinkError, match="at layer 'logits'"):
         proof.prove_equal(groups, stale, mask, Cuts(groups, mask))
+
+
+def forgetful(flavor):
+    """A network with a layer whose config leaves out what it multiplies by."""
+
+    class Scaled(flavor.layers.Layer):
+        def __init__(self, factor=1.0, **kwargs):
+            super().__init__(**kwargs)
+            self.factor = factor
+
+        def call(self, x):
+            return x * self.factor
+
+        def get_config(self):
+            return {"name": self.name}
+
+    hidden = [flavor.layers.Dense(6, activation="relu") for _ in range(2)]
+    stack = [hidden[0], Scaled(1.001, name="scaled"), hidden[1], flavor.layers.Dense(3)]
+    return flavor.Sequential([flavor.Input((4,)), *stack])
+
+
+def test_a_layer_whose_config_leaves_something_out_is_named(flavor):
+    model = forgetful(flavor)
+    with pytest.raises(UnsupportedError, match=r"'scaled' \(Scaled\).*get_config\(\) leaves"):
+        sft_keras.shrink(model, sft_keras.plan(model))
+    with pytest.raises(UnsupportedError, match="'scaled'"):
+        proof.require_faithful_copy(model)
 
 
 def test_differences_that_the_output_hides_are_found(flavor, masked, monkeypatch):
