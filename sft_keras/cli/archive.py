@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from sft_keras.errors import FileError
+from sft_keras.tflite import child
 
 # Keras does not compress. A file of another's that blows up to more than this is no model.
 MOST_BYTES, MOST_TIMES = 2**30, 100
 # Sizes of layers that have a weight for each of so many.
 WIDTHS = ("units", "filters", "input_dim", "output_dim", "key_dim", "num_heads", "state_size")
 WEIGHTS_A_BYTE = 2  # with four bits each
+SECONDS, BYTES_A_SECOND = 60, 1e6  # that reading the weights may take, at the slowest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,11 @@ def read(path: str) -> Archive:
             metadata, config = (
                 json.loads(archive.read(f"{name}.json")) for name in ("metadata", "config")
             )
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(damaged)
         _require_weights(path, config, size)
+        _require_whole_weights(path, size)
         return Archive(str(metadata["keras_version"]), config.get("compile_config") or {})
     except FileError:
         raise
@@ -79,6 +85,18 @@ def _require_weights(path: str, config: Any, size: int) -> None:
                 f"'{path}' has a layer with {key}={width:,} and no weights for so many; save the "
                 "model again with model.save()."
             )
+
+
+def _require_whole_weights(path: str, size: int) -> None:
+    """Refuses weights that a process of their own cannot read, or not in memory of their size."""
+    limit = SECONDS + size / BYTES_A_SECOND
+    try:
+        child.run("sft_keras.cli.weights_process", [Path(path).resolve()], limit)
+    except child.ChildError as error:
+        raise FileError(
+            f"The weights in '{path}' cannot be read ({error}); save the model again with "
+            "model.save()."
+        ) from error
 
 
 def _widths(config: Any) -> Iterator[tuple[str, float]]:

@@ -4,11 +4,13 @@ SFT_BROKEN_FILES=10000 python -m pytest tests/cli/test_broken_inputs.py
 """
 
 import contextlib
+import gzip
 import io
 import json
 import os
 import resource
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -178,6 +180,18 @@ def test_a_layer_without_its_weights_takes_no_memory(tmp_path, model_file, units
     path.write_bytes(content)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(SftKerasError, match=r"wide\.keras"):
+        files.load_model(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # 128 MiB
+
+
+def test_weights_that_never_end_are_refused_before_they_fill_the_memory(tmp_path, model_file):
+    # A damaged copy of such weights, in which HDF5 goes in circles and takes more each time.
+    endless = gzip.decompress((Path(__file__).parent / "endless.h5.gz").read_bytes())
+    path = tmp_path / "endless.keras"
+    content = rezipped(model_file.read_bytes(), "model.weights.h5", lambda _: endless)
+    path.write_bytes(content)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SftKerasError, match=r"weights in '.*endless\.keras' cannot be read"):
         files.load_model(str(path))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # 128 MiB
 

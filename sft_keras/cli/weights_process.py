@@ -1,0 +1,34 @@
+"""Reads every array of a `.keras` file's weights, in a process whose memory is limited.
+
+HDF5 takes a damaged file for whatever it says: arrays of any size, or a way that never ends.
+"""
+
+import resource
+import sys
+import zipfile
+
+import h5py
+
+WEIGHTS = "model.weights.h5"
+BESIDE = 2**31  # bytes that Python and its libraries take
+
+
+def main(path: str) -> None:
+    """Ends with an error unless all arrays are there."""
+    with zipfile.ZipFile(path) as archive:
+        size = archive.getinfo(WEIGHTS).file_size
+        most = BESIDE + 2 * size
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+        def read(name: str, found: h5py.Dataset | h5py.Group) -> None:
+            if isinstance(found, h5py.Dataset):
+                if found.nbytes > size:
+                    sys.exit(f"'{name}' has {found.nbytes:,} bytes, and the whole file {size:,}")
+                found[()]
+
+        with archive.open(WEIGHTS) as member, h5py.File(member, "r") as file:
+            file.visititems(read)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
