@@ -47,6 +47,9 @@ def randomize():
             if "variance" in variable.name:
                 new = rng.uniform(0.5, 2.0, old.shape)
             variable.assign(new.astype(old.dtype))
+        for layer in model.layers:
+            if type(layer).__name__ == "Normalization":
+                layer.finalize_state()  # it computes with a copy of its weights
         return model
 
     return fill

@@ -91,9 +91,14 @@ def require_faithful_copy(model: Any) -> None:
         if _relative(expected, got) > FLOAT32_TOLERANCE:
             raise UnsupportedError(
                 f"Layer '{layer.name}' ({type(layer).__name__}) computes otherwise when it is made "
-                "anew from its config: its get_config() leaves something out; complete it, or "
-                "use another layer."
+                f"anew from its config and weights: {_cause(layer)}."
             )
+
+
+def _cause(layer: Any) -> str:
+    if type(layer).__name__ == "Normalization":  # which computes with a copy of its weights
+        return "call its finalize_state(), as is due after its weights were changed"
+    return "its get_config() leaves something out; complete it, or use another layer"
 
 
 def _require(differences: dict[str, float], tolerance: float) -> None:

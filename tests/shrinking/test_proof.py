@@ -111,6 +111,19 @@ def test_a_layer_whose_config_leaves_something_out_is_named(flavor):
         proof.require_faithful_copy(model)
 
 
+def test_statistics_that_are_not_yet_those_of_the_weights_are_named(flavor):
+    layers = flavor.layers
+    norm = layers.Normalization(name="norm")
+    hidden = layers.Dense(6, activation="relu")
+    model = flavor.Sequential([flavor.Input((4,)), norm, hidden, layers.Dense(3)])
+    for variable, value in zip(norm.weights, norm.get_weights(), strict=True):
+        variable.assign(np.full(value.shape, 2, value.dtype))
+    with pytest.raises(UnsupportedError, match=r"'norm' \(Normalization\).*finalize_state\(\)"):
+        sft_keras.shrink(model, sft_keras.plan(model))
+    norm.finalize_state()
+    sft_keras.shrink(model, sft_keras.plan(model))
+
+
 def test_differences_that_the_output_hides_are_found(flavor, masked, monkeypatch):
     model = flavor.Sequential(
         [
