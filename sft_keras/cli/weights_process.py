@@ -3,9 +3,12 @@
 HDF5 takes a damaged file for whatever it says: arrays of any size, or a way that never ends.
 """
 
+import os
 import resource
 import sys
 import zipfile
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # each thread takes memory, on large machines all of it
 
 import h5py
 
