@@ -73,6 +73,27 @@ def random_mask():
 
 
 @pytest.fixture(scope="session")
+def forgetful_layer():
+    """Makes a layer of a Keras whose config leaves out what it multiplies by."""
+
+    def make(library, factor=1.0):
+        class Scaled(library.layers.Layer):
+            factor = 1.0
+
+            def call(self, x):
+                return x * self.factor
+
+            def get_config(self):
+                return {"name": self.name}
+
+        layer = Scaled(name="scaled")
+        layer.factor = factor
+        return layer
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def small_model():
     """Makes a compiled classifier of 6x6 images with 8 filters to prune."""
     return _small_model

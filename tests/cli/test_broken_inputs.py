@@ -167,6 +167,14 @@ def test_no_file_of_a_model_lands_outside(tmp_path, model_file):
     assert {p.name for p in tmp_path.rglob("*")} == {"inner", "model.keras"}
 
 
+def require_refused_in_little_memory(path, message):
+    """A model that is not loaded: the sentence that says so, and no more than 128 MiB for it."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SftKerasError, match=message):
+        files.load_model(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17
+
+
 def with_units(config, units):
     config = json.loads(config)
     config["config"]["layers"][-1]["config"]["units"] = units
@@ -178,10 +186,7 @@ def test_a_layer_without_its_weights_takes_no_memory(tmp_path, model_file, units
     path = tmp_path / "wide.keras"
     content = rezipped(model_file.read_bytes(), "config.json", lambda c: with_units(c, units))
     path.write_bytes(content)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(SftKerasError, match=r"wide\.keras"):
-        files.load_model(str(path))
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # 128 MiB
+    require_refused_in_little_memory(path, r"wide\.keras")
 
 
 def test_weights_that_never_end_are_refused_before_they_fill_the_memory(tmp_path, model_file):
@@ -190,10 +195,7 @@ def test_weights_that_never_end_are_refused_before_they_fill_the_memory(tmp_path
     path = tmp_path / "endless.keras"
     content = rezipped(model_file.read_bytes(), "model.weights.h5", lambda _: endless)
     path.write_bytes(content)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(SftKerasError, match=r"weights in '.*endless\.keras' cannot be read"):
-        files.load_model(str(path))
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # 128 MiB
+    require_refused_in_little_memory(path, r"weights in '.*endless\.keras' cannot be read")
 
 
 def test_a_model_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path, model_file):

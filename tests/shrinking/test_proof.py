@@ -84,27 +84,10 @@ def test_a_layer_that_computes_differently_is_found_where_float64_agrees(model, 
         proof.prove_equal(groups, stale, mask, Cuts(groups, mask))
 
 
-def forgetful(flavor):
-    """A network with a layer whose config leaves out what it multiplies by."""
-
-    class Scaled(flavor.layers.Layer):
-        def __init__(self, factor=1.0, **kwargs):
-            super().__init__(**kwargs)
-            self.factor = factor
-
-        def call(self, x):
-            return x * self.factor
-
-        def get_config(self):
-            return {"name": self.name}
-
+def test_a_layer_whose_config_leaves_something_out_is_named(flavor, forgetful_layer):
     hidden = [flavor.layers.Dense(6, activation="relu") for _ in range(2)]
-    stack = [hidden[0], Scaled(1.001, name="scaled"), hidden[1], flavor.layers.Dense(3)]
-    return flavor.Sequential([flavor.Input((4,)), *stack])
-
-
-def test_a_layer_whose_config_leaves_something_out_is_named(flavor):
-    model = forgetful(flavor)
+    stack = [hidden[0], forgetful_layer(flavor, 1.001), hidden[1], flavor.layers.Dense(3)]
+    model = flavor.Sequential([flavor.Input((4,)), *stack])
     with pytest.raises(UnsupportedError, match=r"'scaled' \(Scaled\).*get_config\(\) leaves"):
         sft_keras.shrink(model, sft_keras.plan(model))
     with pytest.raises(UnsupportedError, match="'scaled'"):
