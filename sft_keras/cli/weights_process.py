@@ -4,7 +4,6 @@ HDF5 takes a damaged file for whatever it says: arrays of any size, or a way tha
 """
 
 import os
-import resource
 import sys
 import zipfile
 
@@ -16,12 +15,22 @@ WEIGHTS = "model.weights.h5"
 BESIDE = 2**31  # bytes that Python and its libraries take
 
 
+def limit_memory(most: int) -> None:
+    """Allows this process `most` bytes, or fewer where it was allowed fewer."""
+    try:
+        import resource
+    except ImportError:  # Windows has none; there the limit of time alone holds
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (most, hard))
+
+
 def main(path: str) -> None:
     """Ends with an error unless all arrays are there."""
     with zipfile.ZipFile(path) as archive:
         size = archive.getinfo(WEIGHTS).file_size
-        most = BESIDE + 2 * size
-        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        limit_memory(BESIDE + 2 * size)
 
         def read(name: str, found: h5py.Dataset | h5py.Group) -> None:
             if isinstance(found, h5py.Dataset):

@@ -9,6 +9,8 @@ import io
 import json
 import os
 import resource
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 import sft_keras
 from sft_keras import datasets
-from sft_keras.cli import files, main
+from sft_keras.cli import files, main, weights_process
 from sft_keras.errors import SftKerasError
 
 FILES = int(os.environ.get("SFT_BROKEN_FILES", "60"))
@@ -196,6 +198,14 @@ def test_weights_that_never_end_are_refused_before_they_fill_the_memory(tmp_path
     content = rezipped(model_file.read_bytes(), "model.weights.h5", lambda _: endless)
     path.write_bytes(content)
     require_refused_in_little_memory(path, r"weights in '.*endless\.keras' cannot be read")
+
+
+def test_weights_are_read_where_the_shell_allows_less_memory(model_file):
+    def allow_less():
+        resource.setrlimit(resource.RLIMIT_DATA, (weights_process.BESIDE, weights_process.BESIDE))
+
+    command = [sys.executable, "-m", weights_process.__name__, str(model_file)]
+    subprocess.run(command, preexec_fn=allow_less, check=True)
 
 
 def test_a_model_that_unpacks_to_a_thousand_times_its_size_is_refused(tmp_path, model_file):
