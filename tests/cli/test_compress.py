@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -110,27 +111,44 @@ def test_cut_off_run_with_other_flags_is_refused_and_kept(cli, tmp_path, model_f
     assert (saved / "log.json").exists()
 
 
+@pytest.fixture
+def killed_run(tmp_path):
+    """Runs `compress`, kills it when a file of its backup is there, and runs it again."""
+
+    def run(stage, *flags):
+        command = [sys.executable, "-c", "from sft_keras.cli.main import run; run()", "compress"]
+        command += [f"--output_dir={tmp_path / 'out'}", *flags]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not list((tmp_path / "out.backup").glob(stage)):
+            time.sleep(0.02)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert not (tmp_path / "out").exists()
+        logs = (tmp_path / "out.backup").glob("*/log.json")
+        before = {path.parent.name: json.loads(path.read_text())["epochs"] for path in logs}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
+        assert [path.name for path in tmp_path.iterdir()] == ["out"]
+        return before, done.stderr
+
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["prune/after_*", "prune/log.json", "quantize/log.json"])
-def test_killed_run_goes_on(tmp_path, model_file, data_file, stage):
-    command = [
-        *(sys.executable, "-c", "from sft_keras.cli.main import run; run()"),
-        *("compress", f"--dataset={data_file}"),
-        *(f"--model={model_file}", f"--output_dir={tmp_path / 'out'}"),
-        *("--epochs=6", "--qat_epochs=3"),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not list((tmp_path / "out.backup").glob(stage)):
-        time.sleep(0.02)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    assert not (tmp_path / "out").exists()
-    before = json.loads((tmp_path / "out.backup/prune/log.json").read_text())["epochs"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+def test_killed_run_goes_on(killed_run, tmp_path, model_file, data_file, stage):
+    flags = [f"--dataset={data_file}", f"--model={model_file}", "--epochs=6", "--qat_epochs=3"]
+    before, _ = killed_run(stage, *flags)
     history = json.loads((tmp_path / "out/report.json").read_text())["history"]
     assert len(history["loss"]) == 6
-    kept = [logs["loss"] for logs in before[:-1]]
+    kept = [logs["loss"] for logs in before["prune"][:-1]]
     assert history["loss"][: len(kept)] == kept
+
+
+@pytest.mark.slow
+def test_run_killed_while_its_own_network_is_trained_goes_on(killed_run):
+    flags = ["--dataset=digits", "--train_epochs=9", "--epochs=2", "--qat_epochs=1"]
+    before, stderr = killed_run("train/after_*", *flags)
+    assert 0 < len(before["train"]) < 9
+    assert re.search(r"Going on after epoch \d+, saved in '.*train'", stderr)
