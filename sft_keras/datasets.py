@@ -10,6 +10,7 @@ import tensorflow as tf
 from sft_keras.errors import DataError
 
 VALIDATION_SHARE = 0.25
+MOST_CLASSES = 10**6
 NPZ_KEYS = "x_train, y_train, and x_val, y_val (or x_test, y_test)"
 
 
@@ -187,13 +188,17 @@ def _samples(path, x_name, y_name, arrays):
             f"{y_name} in '{path}' has shape {y.shape} and dtype {y.dtype}; it must hold one "
             "integer label per sample."
         )
-    if x.ndim < 2 or len(x) != len(y) or not len(x):
+    if x.ndim < 2 or len(x) != len(y) or not x.size:
         raise DataError(
             f"{x_name} in '{path}' has shape {x.shape} for {len(y)} labels; it must hold one "
             "sample per label along its first axis."
         )
     if y.min() < 0:
         raise DataError(f"{y_name} in '{path}' has negative labels; count classes from 0.")
+    if y.max() >= MOST_CLASSES:
+        raise DataError(
+            f"{y_name} in '{path}' has a label {y.max():,}; number the classes from 0 without gaps."
+        )
     return _numbers(path, x_name, x), y.astype("int64")
 
 
