@@ -17,7 +17,8 @@ _registered = tf_keras.saving.register_keras_serializable("sft_keras")
 @_registered
 def celu(x: Any, alpha: float = 1.0) -> Any:
     """`max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)`."""
-    return tf.maximum(x, 0.0) + alpha * tf.math.expm1(tf.minimum(x, 0.0) / alpha)
+    positive = tf.nn.relu(x)
+    return positive + alpha * (tf.exp((x - positive) / alpha) - 1.0)
 
 
 @_registered
@@ -60,7 +61,7 @@ def log_sigmoid(x: Any) -> Any:
 @_registered
 def soft_shrink(x: Any, threshold: float = 0.5) -> Any:
     """`x` drawn towards 0 by the threshold."""
-    return x - tf.clip_by_value(x, -threshold, threshold)
+    return tf.nn.relu(x - threshold) - tf.nn.relu(-threshold - x)
 
 
 @_registered

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sft_keras.errors import UnsupportedError
-from sft_keras.tflite import child, export, schema, targets
+from sft_keras.tflite import child, export, ranges, schema, targets
 from sft_keras.tflite.gate import Promise
 from sft_keras.tflite.lite_model import LiteModel
 
@@ -61,5 +61,5 @@ def run(
         (folder / "settings.json").write_text(json.dumps(settings))
         arguments: list[str | Path] = [saved_model, target, folder / "settings.json"]
         child.run("sft_keras.tflite.converter_process", arguments, timeout)
-        content = target.read_bytes()
+        content = ranges.mended(target.read_bytes())
     return LiteModel(schema.reorder_io(content, trace.inputs, trace.outputs), f"'{model.name}'")

@@ -23,6 +23,10 @@ XNNPACK_RATIO_LIMIT = 256.0
 SOFTMAX_SCALE = 2.0**-26
 EMPTY_SCALE = 1e-8  # the converter widens an empty range to some 1e-6, which is 4e-9 a step
 INTEGERS = ("int32", "int64", "bool")  # tokens, positions, masks
+MOVING = {
+    *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "REVERSE_V2", "CONCATENATION", "PACK"),
+    *("SLICE", "STRIDED_SLICE", "SPLIT", "UNPACK", "GATHER"),
+}
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
@@ -190,6 +194,30 @@ def target_operators(file: schema.File, promise: Promise) -> Iterator[str]:
             )
 
 
+def target_kernels(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Operators of the target's whose kernels take no integers, or not as many tensors."""
+    target = targets.named(promise.target)
+    for operator in file.operators:
+        for reason in unfit(operator, target):
+            yield f"{reason}, or convert with target='litert'."
+
+
+def unfit(operator: schema.Operator, target: targets.Target) -> Iterator[str]:
+    """Why a target's kernel does not take an operator, and how to go without."""
+    dtypes = [t.dtype for t in operator.inputs if t.dtype in ("int8", "int16")]
+    if operator.name in target.float_only and dtypes:
+        yield (
+            f"{operator} is {dtypes[0]}, and {target.title} computes it in float32 only: replace "
+            "that layer or activation"
+        )
+    count = len(operator.inputs)
+    if count > target.most_inputs.get(operator.name, count):
+        yield (
+            f"{operator} joins {count} tensors, and {target.title} "
+            f"{target.most_inputs[operator.name]} at most: join fewer at a time"
+        )
+
+
 def known_versions(file: schema.File, promise: Promise) -> Iterator[str]:
     """Operators in a version that came after the target."""
     target = targets.named(promise.target)
@@ -237,6 +265,29 @@ def living_layers(file: schema.File, promise: Promise) -> Iterator[str]:
                 f"{operator} has only zero weights, so its outputs are constant: keep at least one "
                 "filter of that layer, or remove the layer."
             )
+
+
+def kept_ranges(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Operators that move numbers as they are into another range, which changes them."""
+    for operator in file.operators:
+        ranges = {
+            (tensor.dtype, *tensor.scales, *tensor.zero_points)
+            for tensor in (*_moved(operator), *operator.outputs)
+            if tensor.scales.size
+        }
+        if len(ranges) > 1 and _moved(operator):
+            yield (
+                f"{operator} moves numbers as they are from one range to another, which changes "
+                "them: convert the model again with sft_keras.convert, which rescales them."
+            )
+
+
+def _moved(operator: schema.Operator) -> list[schema.Tensor]:
+    """The tensors whose numbers an operator puts out as they are."""
+    if operator.name == "UNIDIRECTIONAL_SEQUENCE_LSTM":
+        # Sequence, state and cell have no constant data; the state is put out at each step.
+        return [t for t in operator.inputs if t.data is None][1:2]
+    return list(operator.inputs) if operator.name in MOVING else []
 
 
 def visible_softmax(file: schema.File, promise: Promise) -> Iterator[str]:
@@ -289,9 +340,11 @@ QUANTIZED: tuple[Check, ...] = (
     chosen_dtypes,
     *EVERY,
     target_operators,
+    target_kernels,
     known_versions,
     seen_inputs,
     living_layers,
+    kept_ranges,
     visible_softmax,
     moderate_scales,
 )

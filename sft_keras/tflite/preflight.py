@@ -95,6 +95,13 @@ def _missing_operators(file: schema.File, target: targets.Target) -> Iterator[st
             )
 
 
+def _unfit_kernels(file: schema.File, target: targets.Target) -> Iterator[str]:
+    host = targets.named(target.host)
+    for operator in file.operators:
+        if operator.name not in (target.accelerated or ()):
+            yield from (f"{reason}." for reason in gate.unfit(operator, host))
+
+
 def _new_versions(file: schema.File, target: targets.Target) -> Iterator[str]:
     yield from gate.known_versions(file, gate.Promise(target=target.host))
 
@@ -202,7 +209,14 @@ def _uneven_filters(file: schema.File, target: targets.Target) -> Iterator[str]:
 
 
 STOPS = (
-    *(_missing_operators, _new_versions, _dynamic_shapes, _misread_dense, _hybrid_operators),
+    *(
+        _missing_operators,
+        _unfit_kernels,
+        _new_versions,
+        _dynamic_shapes,
+        _misread_dense,
+        _hybrid_operators,
+    ),
     *(_wrong_dtypes, _aborting_softmax, _refused_scales),
 )
 REMARKS = (_resizable_inputs, _float_tensors, _left_to_the_host, _uneven_filters)

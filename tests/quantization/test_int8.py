@@ -6,7 +6,7 @@ import tf_keras
 from tf_keras import layers
 
 from sft_keras.quantization import int8
-from sft_keras.quantization.tfmot import AveragedRange, SymmetricRange
+from sft_keras.quantization.tfmot import RecentRange, SymmetricRange
 
 
 @pytest.fixture(autouse=True)
@@ -114,14 +114,17 @@ def test_a_range_is_that_of_the_batches_seen_at_once(see_data):
     assert np.abs(qat.layers[1](np.full((1, 4), 50.0))[0, 0] - 50) < 0.3
 
 
-def test_a_range_settles_into_a_moving_average():
+def test_a_range_grows_at_once_and_shrinks_slowly():
     layer = tf_keras.layers.Layer()
-    quantizer = AveragedRange()
+    quantizer = RecentRange()
     ranges = quantizer.build(None, "x", layer)
-    for high in [1.0] * 300 + [2.0] * 100:
+    for high in [1.0] * 10 + [3.0]:
         quantizer(np.array([-0.5, high], "float32"), True, ranges)
+    assert [ranges[key].numpy() for key in ("min", "max")] == [-0.5, 3.0]
+    for _ in range(int(quantizer.HORIZON) // 2):
+        quantizer(np.array([-0.5, 1.0], "float32"), True, ranges)
     assert ranges["min"].numpy() == pytest.approx(-0.5)
-    assert ranges["max"].numpy() == pytest.approx(2 - 0.99**100, abs=0.02)
+    assert ranges["max"].numpy() == pytest.approx(1 + 2 * np.exp(-1), abs=0.02)
 
 
 @pytest.mark.parametrize("axes", [0, 1, 2])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
@@ -336,3 +337,56 @@ def test_group_normalization_of_another_axis_stays(randomize):
 def test_a_vector_is_repeated_by_upsampling():
     model = model_of(layers.RepeatVector(5), shape=(3,))
     assert kinds(applied(model, "repeat_by_upsampling")) == ["Reshape", "UpSampling2D", "Reshape"]
+
+
+def test_elu_takes_no_minimum_of_what_else_is_read():
+    for activation in ("elu", "selu"):
+        result = applied(model_of(layers.Activation(activation)), "expand_elu")
+        names = [layer.name for layer in result.layers]
+        assert any("exp" in name for name in names)
+        assert not any("minimum" in name for name in names)
+
+
+def read_twice(function, count=1):
+    """What a function makes of tensors, beside those tensors themselves."""
+    inputs = [tf_keras.Input((8, 8, 3)) for _ in range(count)]
+    y = function(*inputs)
+    return tf_keras.Model(inputs, layers.Concatenate()([*inputs, y]))
+
+
+EXTREMES = {
+    "minimum": (lambda x: tf.minimum(x, 0.3), 1),
+    "constant first": (lambda x: tf.maximum(0.3, x), 1),
+    "clip": (lambda x: tf.clip_by_value(x, -0.5, 0.5), 1),
+    "Minimum": (lambda *x: layers.Minimum()(x), 2),
+    "Maximum of three": (lambda *x: layers.Maximum()(x), 3),
+}
+
+
+@pytest.mark.parametrize(("function", "count"), EXTREMES.values(), ids=EXTREMES)
+def test_extremes_of_what_others_read_become_relu(function, count):
+    result = applied(read_twice(function, count), "free_extremes")
+    names = [layer.name for layer in result.layers if type(layer).__name__ != "Activation"]
+    assert any("relu" in name for name in names)
+    assert not any(word in name for name in names for word in ("min", "max", "clip"))
+
+
+def test_extremes_of_what_they_alone_read_stay():
+    x = tf_keras.Input((8, 8, 3))
+    model = tf_keras.Model(x, tf.clip_by_value(layers.Conv2D(3, 1)(x), -0.5, 0.5))
+    assert passes.free_extremes(model) is model
+
+
+@pytest.mark.parametrize(("count", "joins"), [(10, 1), (11, 2), (101, 12)])
+def test_concatenations_join_ten_at_a_time(count, joins):
+    x = tf_keras.Input((2,))
+    model = tf_keras.Model(x, layers.Concatenate()([layers.Dense(1)(x) for _ in range(count)]))
+    result = applied(model, "split_concatenations")
+    calls = [c for c in flavors.calls(result) if isinstance(c.layer, layers.Concatenate)]
+    assert len(calls) == joins
+    assert max(len(call.inputs) for call in calls) == 10
+
+
+def test_upsampled_sequences_become_images():
+    result = applied(model_of(layers.UpSampling1D(2), shape=(12, 3)), "upsample_as_images")
+    assert kinds(result) == ["Reshape", "UpSampling2D", "Reshape"]

@@ -309,3 +309,16 @@ def test_recurrent_layers_are_trained_step_by_step():
     expected = np.asarray(qat(data))
     steps = np.abs(lite.dequantize_output(got) - expected) / lite.outputs[0].scale
     assert np.round(steps.max(), 3) <= 4
+
+
+@pytest.mark.parametrize("batch_size", [1, 8, 32])
+def test_outputs_of_a_regression_are_not_cut_off(batch_size):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(16, "relu")])
+    model.add(keras.layers.Dense(1))
+    model.compile(keras.optimizers.Adam(1e-5), "mse")
+    x = np.random.default_rng(0).normal(size=(256, 8)).astype("float32")
+    y = model.predict(x, verbose=0)
+    qat = quantize(model)
+    qat.fit(x, y, batch_size=batch_size, epochs=2, verbose=0)
+    assert qat.evaluate(x, y, verbose=0) < 2e-3 * np.var(y)

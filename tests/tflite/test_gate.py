@@ -6,7 +6,7 @@ import tflite
 from tflite_mutations import forget_signatures, output_scale, set_operator, set_type, tensor_of
 
 from sft_keras.errors import GateError, UnsupportedError
-from sft_keras.tflite import gate, targets
+from sft_keras.tflite import gate, schema, targets
 
 
 def test_a_sound_file_passes(qat_lite):
@@ -38,6 +38,22 @@ def test_an_operator_that_microcontrollers_lack_is_named(mutate):
     assert "GELU" in finding
     assert "pool" in finding
     assert gate.findings(lite, gate.Promise("float32")) == []  # phones have it
+
+
+def test_a_kernel_of_microcontrollers_for_floats_alone_is_named(mutate):
+    lite = mutate(lambda m: set_operator(m, 3, tflite.BuiltinOperator.EXP))
+    (finding,) = gate.findings(lite)
+    assert finding.startswith("EXP 'net/")
+    assert "in float32 only" in finding
+    assert gate.findings(lite, gate.Promise(target="litert")) == []
+
+
+def test_more_tensors_than_a_kernel_of_microcontrollers_joins_are_counted(qat_lite):
+    tensor = next(qat_lite.file.tensors)
+    operator = schema.Operator("CONCATENATION", 1, (tensor,) * 11, (tensor,))
+    (reason,) = gate.unfit(operator, targets.named("tflm"))
+    assert "joins 11 tensors, and TFLite Micro 10 at most" in reason
+    assert list(gate.unfit(operator, targets.named("litert"))) == []
 
 
 def test_a_custom_operator_is_named(mutate):

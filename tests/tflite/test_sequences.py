@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from sft_keras.tflite import convert, runtimes
+from sft_keras.errors import GateError
+from sft_keras.tflite import convert, ranges, runtimes
 
 
 def recurrent(x):
@@ -23,7 +24,13 @@ def transformer(x):
     return layers.GlobalAveragePooling1D()(x)
 
 
-@pytest.mark.parametrize("network", [recurrent, transformer], ids=lambda f: f.__name__)
+def both_ways(x):
+    x = layers.Bidirectional(layers.LSTM(3, return_sequences=True))(x)
+    x = layers.Concatenate()([x, layers.LSTM(3, return_sequences=True)(x)])
+    return layers.Bidirectional(layers.LSTM(3))(x)
+
+
+@pytest.mark.parametrize("network", [recurrent, transformer, both_ways], ids=lambda f: f.__name__)
 def test_values_after_training_are_those_of_the_model(network):
     keras.utils.set_random_seed(0)
     sequence = keras.Input((6, 4), name="sequence")
@@ -31,7 +38,19 @@ def test_values_after_training_are_those_of_the_model(network):
     x = np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
     expected = model.predict(x, verbose=0)
     lite = convert(model, x)
-    for runtime in ("litert", "tflm"):
+    for runtime in ("litert", "litert-ref", "tflm"):
         (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(x)])
         error = lite.dequantize_output(found) - expected
         assert np.sqrt(np.mean(error**2)) < 0.1 * np.std(expected), runtime
+
+
+def test_the_gate_notices_a_state_that_is_written_in_another_range(monkeypatch):
+    keras.utils.set_random_seed(0)
+    sequence = keras.Input((6, 4))
+    model = keras.Model(sequence, layers.Bidirectional(layers.LSTM(3))(sequence))
+    x = np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
+    monkeypatch.setattr(ranges, "mended", lambda content: content)
+    with pytest.raises(
+        GateError, match=r"UNIDIRECTIONAL_SEQUENCE_LSTM .* from one range to another"
+    ):
+        convert(model, x)

@@ -6,10 +6,11 @@ from sft_keras.quantization.passes.affine_forward import fold_forward
 from sft_keras.quantization.passes.affine_leftover import affine_to_depthwise
 from sft_keras.quantization.passes.affine_sources import scalings_to_affine, to_affine
 from sft_keras.quantization.passes.exponential import expand_elu
+from sft_keras.quantization.passes.extremes import free_extremes
 from sft_keras.quantization.passes.group_norm import group_norm_to_layer_norm
-from sft_keras.quantization.passes.merges import split_merges
+from sft_keras.quantization.passes.merges import split_concatenations, split_merges
 from sft_keras.quantization.passes.recurrent import unroll_recurrent, unroll_unfused
-from sft_keras.quantization.passes.repeats import repeat_by_upsampling
+from sft_keras.quantization.passes.repeats import repeat_by_upsampling, upsample_as_images
 from sft_keras.quantization.passes.separable import split_separable
 from sft_keras.quantization.passes.sequences import lift_sequences
 
@@ -19,6 +20,7 @@ PASSES = (
     split_activations,
     split_separable,
     split_merges,
+    split_concatenations,
     repeat_by_upsampling,
     to_affine,
     fold_backward,
@@ -31,7 +33,10 @@ DEPLOYED = (
     unroll_unfused,
     split_activations,
     expand_elu,
+    free_extremes,
+    split_concatenations,
     repeat_by_upsampling,
+    upsample_as_images,
     group_norm_to_layer_norm,
     scalings_to_affine,
     fold_forward,
@@ -45,14 +50,17 @@ __all__ = [
     "expand_elu",
     "fold_backward",
     "fold_forward",
+    "free_extremes",
     "group_norm_to_layer_norm",
     "lift_sequences",
     "repeat_by_upsampling",
     "scalings_to_affine",
     "split_activations",
+    "split_concatenations",
     "split_merges",
     "split_separable",
     "to_affine",
     "unroll_recurrent",
     "unroll_unfused",
+    "upsample_as_images",
 ]

@@ -16,7 +16,10 @@ SELU = {"alpha": 1.6732632423543772, "scale": 1.0507009873554805}
 
 @proven
 def expand_elu(model: tf_keras.Model) -> tf_keras.Model:
-    """Turns `elu(x)` into `relu(x) + alpha * (exp(min(x, 0)) - 1)`, and SELU likewise."""
+    """Turns `elu(x)` into `relu(x) + alpha * (exp(x - relu(x)) - 1)`, and SELU likewise.
+
+    With `min(x, 0)` in the exponential the converter would give `x` itself the range up to 0.
+    """
     named = functools.cache(lambda name: layers.Activation("linear", name=name))
 
     def call(layer, *args, **kwargs):
@@ -36,5 +39,6 @@ def _form(layer: Any) -> dict | None:
 
 
 def _elu(x: Any, alpha: float = 1.0, scale: float = 1.0) -> Any:
-    negative = tf.exp(tf.minimum(x, 0.0)) * (scale * alpha) - scale * alpha
-    return tf.nn.relu(x) * scale + negative if scale != 1 else tf.nn.relu(x) + negative
+    positive = tf.nn.relu(x)
+    negative = tf.exp(x - positive) * (scale * alpha) - scale * alpha
+    return positive * scale + negative if scale != 1 else positive + negative

@@ -1,4 +1,4 @@
-"""Merges of two tensors at a time, and no averages: what int8 kernels take."""
+"""Merges of as many tensors at a time as kernels take, and no averages."""
 
 import functools
 
@@ -9,6 +9,7 @@ from sft_keras import flavors
 from sft_keras.quantization.equality import proven
 from sft_keras.quantization.graph import rewrite
 
+MOST_JOINED = 10  # by one CONCATENATION of TFLite Micro
 PAIRWISE = (layers.Add, layers.Multiply, layers.Maximum, layers.Minimum)
 
 
@@ -35,6 +36,29 @@ def split_merges(model: tf_keras.Model) -> tf_keras.Model:
 
     many = {call.layer for call in flavors.calls(model) if len(call.inputs) > 2}
     return rewrite(model, call, lambda x: _is_average(x) or (type(x) in PAIRWISE and x in many))
+
+
+@proven
+def split_concatenations(model: tf_keras.Model) -> tf_keras.Model:
+    """Turns a `Concatenate` of more than ten tensors into those of ten at a time."""
+
+    @functools.cache
+    def made(name, axis):
+        return layers.Concatenate(axis, name=name)
+
+    def call(layer, tensors):
+        level = 0
+        while len(tensors) > MOST_JOINED:
+            level += 1
+            tens = [tensors[i : i + MOST_JOINED] for i in range(0, len(tensors), MOST_JOINED)]
+            tensors = [
+                made(f"{layer.name}_{level}_{i}", layer.axis)(x) if len(x) > 1 else x[0]
+                for i, x in enumerate(tens)
+            ]
+        return made(layer.name, layer.axis)(tensors)
+
+    many = {call.layer for call in flavors.calls(model) if len(call.inputs) > MOST_JOINED}
+    return rewrite(model, call, lambda x: type(x) is layers.Concatenate and x in many)
 
 
 def _is_average(layer):

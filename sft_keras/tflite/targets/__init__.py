@@ -26,6 +26,8 @@ class Target:
         dtypes: what a tensor may be; empty if the operators decide.
         one_piece: whether the accelerator takes nothing behind the first operator that it lacks.
         left: what becomes of an operator that it lacks.
+        float_only: operators whose kernels take no integers.
+        most_inputs: how many tensors an operator joins at most, where there is a limit.
     """
 
     name: str
@@ -39,6 +41,8 @@ class Target:
     dtypes: tuple[str, ...] = ()
     one_piece: bool = False
     left: str = "stays on the CPU"
+    float_only: frozenset[str] = frozenset()
+    most_inputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def is_micro(self) -> bool:
@@ -86,6 +90,8 @@ def named(name: str) -> Target:
         per_channel_dense=data["per_channel_dense"],
         accelerated=None,
         host=name,
+        float_only=frozenset(data.get("float_only", ())),
+        most_inputs=data.get("most_inputs", {}),
     )
 
 
