@@ -58,12 +58,23 @@ def float_literal(value: float) -> str:
     return f"{text}f"
 
 
+def comment(text: str) -> str:
+    """A file's text as it may stand in a comment of C++ or Kotlin: one line, which cannot end it.
+
+    A star and a slash would end or begin a comment, a backslash join it with the next line.
+    """
+    printable = "".join(char if char.isprintable() else "?" for char in text)
+    return re.sub(r"\*(?=/)|/(?=\*)", r"\g<0> ", printable).replace("\\", "?")
+
+
 def environment(package: str) -> jinja2.Environment:
     """The templates in a package's folder `templates`, where every name must have a value."""
-    return jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader(package),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    made.filters.update(comment=comment, literal=float_literal)
+    return made

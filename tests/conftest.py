@@ -10,8 +10,10 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
+from ai_edge_litert import schema_py_generated as schema
 
-from sft_keras import flavors
+from sft_keras import LiteModel, flavors
+from sft_keras.tflite.packing import packed
 
 FLAVORS = {"keras": keras, "tf_keras": tf_keras}
 
@@ -114,3 +116,17 @@ def _small_model(compiled=True, classes=2):
     if compiled:
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+@pytest.fixture(scope="session")
+def renamed():
+    """Makes a copy of a `.tflite` file whose tensors all have one name, inputs and outputs too."""
+    return _renamed
+
+
+def _renamed(lite, name):
+    model = schema.ModelT.InitFromPackedBuf(lite.content)
+    (signature,) = model.signatureDefs
+    for named in (*model.subgraphs[0].tensors, *signature.inputs, *signature.outputs):
+        named.name = name
+    return LiteModel(packed(model))

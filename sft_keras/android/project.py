@@ -90,7 +90,7 @@ def export(
     values = _values(lite, name, labels, mean, std) | {"package": package, "size": described.size}
     title = values["title"]
     environment = exporting.environment("sft_keras.android")
-    environment.filters.update(quoted=_quoted, literal=exporting.float_literal)
+    environment.filters["quoted"] = _quoted
     with writing.output_folder(folder, overwrite) as staging:
         (staging / f"{name}.tflite").write_bytes(described.content)
         if labels:

@@ -88,9 +88,7 @@ def export(
         "peak": max(memory_by_operator(lite), key=lambda x: x.bytes),
     }
     environment = exporting.environment("sft_keras.micro")
-    environment.filters.update(
-        numbers=_numbers, c_string=_c_string, c_float=exporting.float_literal
-    )
+    environment.filters.update(numbers=_numbers, c_string=_c_string)
     with writing.output_folder(folder, overwrite) as staging:
         for pattern in FILES:
             template = environment.get_template(f"{pattern.replace('{name}_', '')}.jinja")

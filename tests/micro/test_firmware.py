@@ -108,6 +108,19 @@ def test_the_headers_of_data_and_io_are_c_too(firmware, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_name_in_the_file_ends_no_comment(lite, renamed, tmp_path):
+    evil = renamed(lite, "a*/\nint INJECTED = 1; /*/ \u2028\u202e\\")
+    folder = tmp_path / "firmware"
+    micro.export(evil, folder, name="net")
+    sources = ("net_arena.h", "net_io.h", "net_data.cc")
+    (tmp_path / "main.cc").write_text(
+        "".join(f'#include "{name}"\n' for name in sources) + "int INJECTED;\n"
+    )
+    compiled("g++", folder, tmp_path / "main.cc", "-fsyntax-only", output=tmp_path / "o")
+    for name in ("net_arena.h", "net_io.h"):
+        assert "a* /?int INJECTED = 1; / * / ???" in (folder / name).read_text()
+
+
 @pytest.mark.skipif(not shutil.which("arm-none-eabi-g++"), reason="gcc-arm-none-eabi is missing")
 def test_it_compiles_for_arm(firmware, tmp_path):
     (tmp_path / "main.cc").write_text(MAIN)
