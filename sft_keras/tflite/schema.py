@@ -5,6 +5,7 @@ package works on the plain records of this module.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import struct
@@ -14,6 +15,7 @@ import numpy as np
 import tflite
 
 from sft_keras.errors import FileError
+from sft_keras.tflite import sharing
 
 IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite file
 LEAST_INPUTS = {
@@ -22,6 +24,8 @@ LEAST_INPUTS = {
     "SOFTMAX": 1,
 }
 """What the rest of the package asks of operators; a file where one has less is corrupt."""
+DAMAGED = (struct.error, ValueError, IndexError, TypeError, OverflowError)
+"""What the decoder raises when an offset points outside of the file, or a text is none."""
 DTYPES = {
     code: name.lower() for name, code in vars(tflite.TensorType).items() if not name.startswith("_")
 }
@@ -127,10 +131,22 @@ def read(content: bytes, name: str = "the model") -> File:
     if content[4:8] != IDENTIFIER:
         what = "is empty" if not content else "is not a .tflite file"
         raise FileError(f"{name} {what}; give a file that convert() or the TFLite converter wrote.")
+    with damage_refused(name):
+        model = tflite.Model.GetRootAs(content, 0)
+        sharing.require_little(model, len(content))
+        return _file(model)
+
+
+@contextlib.contextmanager
+def damage_refused(name: str) -> Iterator[None]:
+    """Around whatever decodes a file's bytes: what it raises on a damaged one, in a sentence.
+
+    Raises:
+        FileError: names the file.
+    """
     try:
-        return _file(tflite.Model.GetRootAs(content, 0))
-    # What the decoder raises when an offset points outside of the file.
-    except (struct.error, ValueError, IndexError, TypeError, OverflowError, UnicodeError) as error:
+        yield
+    except DAMAGED as error:
         raise FileError(
             f"{name} is truncated or corrupt ({error}); convert or copy it again."
         ) from error
