@@ -1,13 +1,16 @@
 """What the exports for microcontrollers and for phones share: checks, names, templates."""
 
+import math
 import re
 from collections.abc import Sequence
 
 import jinja2
 import numpy as np
 
-from sft_keras.errors import ArgumentError
+from sft_keras.errors import ArgumentError, UnsupportedError
 from sft_keras.tflite.lite_model import LiteModel
+
+LARGEST = 1 << 31  # bytes; sizes and places in an array are numbers of 32 bits
 
 
 def require_identifier(name: str) -> None:
@@ -45,6 +48,26 @@ def require_labels(lite: LiteModel, labels: Sequence[str] | None) -> None:
     for number, label in enumerate(labels):
         if not isinstance(label, str) or not label.strip() or label.splitlines() != [label]:
             raise ArgumentError(f"Label {number} is {label!r}; give one line of text each.")
+
+
+def require_sizes(lite: LiteModel) -> None:
+    """Refuses inputs and outputs that no array of C++ or Kotlin can have the size of.
+
+    Raises:
+        UnsupportedError: one is empty, larger than 2 GiB, or of a size known only when it runs.
+    """
+    for details in (*lite.inputs, *lite.outputs):
+        if -1 in details.shape:
+            raise UnsupportedError(
+                f"'{details.name}' of {lite.name} has the dynamic shape {list(details.shape)}; "
+                "convert with sft_keras.convert, which fixes the batch at 1, and give the Keras "
+                "model's Input fixed sizes."
+            )
+        if not 0 < math.prod(details.shape) * np.dtype(details.dtype).itemsize < LARGEST:
+            raise UnsupportedError(
+                f"'{details.name}' of {lite.name} has shape {list(details.shape)}, which no array "
+                "on a device can have; give the Keras model's Input other sizes."
+            )
 
 
 def title(name: str) -> str:

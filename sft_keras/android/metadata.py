@@ -22,6 +22,7 @@ from sft_keras.android import tables
 from sft_keras.errors import ArgumentError, FileError
 from sft_keras.tflite.lite_model import LiteModel, TensorDetails
 from sft_keras.tflite.packing import packed
+from sft_keras.tflite.schema import damage_refused
 
 ENTRY = b"TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
@@ -99,6 +100,7 @@ def with_metadata(
 
     Raises:
         ArgumentError: `labels` do not fit the output, or `mean` and `std` an input.
+        FileError: the file is damaged.
 
     Example:
         >>> lite = sft_keras.android.with_metadata(lite, labels=["no", "yes"], std=255)
@@ -117,10 +119,12 @@ def with_metadata(
             "min_parser_version": PARSER_VERSION,
         }
     )
-    model = schema.ModelT.InitFromPackedBuf(lite.content)
-    _attach(model, content)
+    with damage_refused(lite.name):
+        model = schema.ModelT.InitFromPackedBuf(lite.content)
+        _attach(model, content)
+        described = packed(model)
     files = {LABELS_FILE: labels_text(labels)} if labels else {}
-    return LiteModel(_zipped(packed(model), files), lite.name)
+    return LiteModel(_zipped(described, files), lite.name)
 
 
 def read_metadata(lite: LiteModel) -> Metadata | None:

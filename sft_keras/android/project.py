@@ -37,6 +37,7 @@ STORAGE = {
     "int64": Storage("LongArray", "asLongBuffer()", "Long", 8),
     "float32": Storage("FloatArray", "asFloatBuffer()", "Float", 4),
 }
+QUANTIZED = ("int8", "uint8")  # of which the Kotlin makes real numbers
 
 
 def export(
@@ -171,17 +172,13 @@ def _require_package(package: str) -> None:
 
 def _require_exportable(lite: LiteModel, labels: Sequence[str] | None) -> None:
     exporting.require_labels(lite, labels)
+    exporting.require_sizes(lite)
     for details in (*lite.inputs, *lite.outputs):
-        if -1 in details.shape:
+        if details.dtype not in (STORAGE if details.scale is None else QUANTIZED):
+            scale = " with a scale" if details.dtype in STORAGE else ""
             raise UnsupportedError(
-                f"'{details.name}' of {lite.name} has the dynamic shape {list(details.shape)}; "
-                "convert with sft_keras.convert, which fixes the batch at 1, and give the Keras "
-                "model's Input fixed sizes."
-            )
-        if details.dtype not in STORAGE:
-            raise UnsupportedError(
-                f"'{details.name}' of {lite.name} is {details.dtype}, which LiteRT's buffers in "
-                "Kotlin cannot hold; convert with input_dtype='float32' and "
+                f"'{details.name}' of {lite.name} is {details.dtype}{scale}, which LiteRT's "
+                "buffers in Kotlin cannot hold; convert with input_dtype='float32' and "
                 "output_dtype='float32'."
             )
     (output, *_) = lite.outputs

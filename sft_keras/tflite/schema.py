@@ -29,6 +29,11 @@ DAMAGED = (struct.error, ValueError, IndexError, TypeError, OverflowError)
 DTYPES = {
     code: name.lower() for name, code in vars(tflite.TensorType).items() if not name.startswith("_")
 }
+NUMPY_DTYPES = frozenset(
+    {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+    | {"bool", "float16", "float32", "float64", "complex64", "complex128"}
+)
+"""Those of `DTYPES` that arrays may have."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -186,8 +191,8 @@ def _file(model: tflite.Model) -> File:
         _subgraph(model.Subgraphs(i), codes, buffers, names[i])
         for i in range(model.SubgraphsLength())
     )
-    if not subgraphs:
-        raise ValueError("no subgraph in it")
+    if not subgraphs or not subgraphs[0].outputs:
+        raise ValueError("nothing to put out in it")
     return File(subgraphs, tuple(signatures))
 
 
@@ -211,6 +216,8 @@ def _subgraph(graph: tflite.SubGraph, codes: list, buffers: list, names: dict) -
     )
 
     def at(indices) -> tuple[Tensor, ...]:
+        if (_array(indices) < -1).any():
+            raise IndexError("a tensor's number is negative")
         return tuple(tensors[i] for i in _array(indices) if i != -1)
 
     def operator(op: tflite.Operator) -> Operator:
@@ -237,6 +244,8 @@ def _tensor(index: int, tensor: tflite.Tensor, buffers: list, name: str | None) 
     quantization = tensor.Quantization()
     scales = _array(quantization.ScaleAsNumpy()) if quantization else _array(0)
     zero_points = _array(quantization.ZeroPointAsNumpy()) if quantization else _array(0)
+    if (_array(shape) < -1).any():
+        raise ValueError("a tensor's size is negative")
     data = buffers[tensor.Buffer()]
     return Tensor(
         index,

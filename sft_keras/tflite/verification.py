@@ -230,7 +230,7 @@ def _agreement(outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]) ->
     same = [
         (a.argmax(axis=-1) == b.argmax(axis=-1)).ravel()
         for a, b in zip(outputs, expected, strict=True)
-        if a.shape[-1] > 1
+        if a.ndim > 1 and a.shape[-1] > 1
     ]
     return float(np.concatenate(same).mean()) if same else None
 

@@ -103,6 +103,23 @@ def test_a_dtype_that_kotlin_lacks_is_refused(lite, edited, tmp_path):
         android.export(edited(lite, change), tmp_path / "app")
 
 
+def test_a_whole_number_with_a_scale_is_refused(lite, edited, tmp_path):
+    def change(graph):
+        graph.tensors[graph.inputs[0]].type = schema.TensorType.INT32
+
+    with pytest.raises(UnsupportedError, match="'image' of the model is int32 with a scale"):
+        android.export(edited(lite, change), tmp_path / "app")
+
+
+def test_a_single_number_may_be_put_out(lite, edited, tmp_path):
+    def change(graph):
+        tensor = graph.tensors[graph.outputs[0]]
+        tensor.shape, tensor.shapeSignature = [], None
+
+    android.export(edited(lite, change), tmp_path / "app")
+    assert "OUTPUT_0_SIZE = 1\n" in (tmp_path / "app" / "ModelTensors.kt").read_text()
+
+
 def test_labels_for_whole_numbers_are_refused(segments, edited, tmp_path):
     def change(graph):
         graph.tensors[graph.outputs[0]].type = schema.TensorType.INT32

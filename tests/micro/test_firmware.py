@@ -7,9 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tflite
 from keras import layers
 
-from sft_keras import convert, micro
+from sft_keras import LiteModel, convert, micro
 from sft_keras.errors import ArgumentError, DataError, FileError, GateError, UnsupportedError
 from sft_keras.tflite import arena_size
 
@@ -173,6 +174,34 @@ def test_a_float_model_and_an_operator_without_kernel_are_refused(tmp_path):
     x = np.random.default_rng(0).normal(size=(8, 4, 4, 1))
     with pytest.raises(GateError, match="GELU"):
         micro.export(convert(model, x, target="litert"), tmp_path / "firmware")
+
+
+def test_a_file_on_which_tflite_micro_crashes_is_refused(lite, tmp_path):
+    content = bytearray(lite.content)
+    graph = tflite.Model.GetRootAs(content, 0).Subgraphs(0)
+    weights = graph.Operators(0).Inputs(1)
+    graph.Tensors(weights).ShapeAsNumpy()[3] = 7
+    with pytest.raises(UnsupportedError, match="TFLite Micro cannot run the model: crashed"):
+        micro.export(LiteModel(bytes(content)), tmp_path / "firmware")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((60000, 60000), "has shape .*no array on a device"),
+        ((4000000, 100), "bytes of memory while CONV_2D"),
+    ],
+)
+def test_a_file_that_fits_no_device_is_refused(lite, tmp_path, size, message):
+    content = bytearray(lite.content)
+    graph = tflite.Model.GetRootAs(content, 0).Subgraphs(0)
+    image = graph.Tensors(graph.Inputs(0))
+    for shape in (image.ShapeAsNumpy(), image.ShapeSignatureAsNumpy()):
+        if isinstance(shape, np.ndarray):
+            shape[1:3] = size
+    with pytest.raises(UnsupportedError, match=message):
+        micro.export(LiteModel(bytes(content)), tmp_path / "firmware")
 
 
 def test_memory_is_what_lies_there_while_an_operator_runs(lite):

@@ -2,6 +2,7 @@ import time
 
 import flatbuffers
 import pytest
+from tflite_mutations import set_length
 
 from sft_keras.errors import FileError
 from sft_keras.tflite import schema
@@ -40,6 +41,11 @@ def test_every_truncation_is_refused(qat_lite):
     for length in range(8, len(content), 7):
         with pytest.raises(FileError):
             schema.read(content[:length], "'cut.tflite'")
+
+
+def test_a_file_that_puts_nothing_out_is_refused(mutate):
+    with pytest.raises(FileError, match="nothing to put out"):
+        mutate(lambda model: set_length(model.Subgraphs(0)._tab, 2, 0))
 
 
 def shared_tables(tensors, graphs, name="t"):

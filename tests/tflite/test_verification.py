@@ -57,6 +57,12 @@ def test_labels_that_are_no_classes_give_no_accuracy(qat_lite, samples, only_lit
     assert verify(qat_lite, x)["litert"].accuracy is None
 
 
+def test_of_single_numbers_no_argmax_is_compared():
+    numbers = np.array([1, 5, 3], "int8")
+    row = verification._row("litert", [numbers], [numbers], None)
+    assert (row.differing, row.agreement) == (0, None)
+
+
 def test_it_prints_as_a_table_and_goes_to_json(verified):
     lines = str(verified).splitlines()
     assert len(lines) == len(NAMES) + 2
