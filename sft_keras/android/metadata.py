@@ -26,6 +26,7 @@ from sft_keras.tflite.schema import damage_refused
 
 ENTRY = b"TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
+LABELS_LIMIT = 1 << 24  # bytes; the words of a language take less
 PARSER_VERSION = "1.0.0"  # the first one that knows all the fields that are written here
 TENSOR_AXIS_LABELS = 2  # AssociatedFileType
 COLOR_SPACES = {1: "grayscale", 3: "rgb"}  # by the number of channels
@@ -299,5 +300,8 @@ def _labels(files: Sequence[dict[str, Any]], content: bytes) -> tuple[str, ...]:
     for file in files:
         if file.get("type") == TENSOR_AXIS_LABELS:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                return tuple(archive.read(file["name"]).decode().splitlines())
+                member = archive.getinfo(file["name"])
+                if member.file_size > LABELS_LIMIT:  # no more than which is read
+                    raise ValueError(f"the labels unpack to {member.file_size:,} bytes")
+                return tuple(archive.read(member).decode().splitlines())
     return ()

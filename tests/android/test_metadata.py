@@ -173,6 +173,18 @@ def test_labels_for_two_outputs_are_refused(two):
         with_metadata(two, labels=["a", "b"])
 
 
+def test_labels_that_unpack_to_too_much_are_refused(described):
+    first = described.content.rindex(b"PK\3\4")
+    stream = io.BytesIO()
+    stream.write(described.content[:first])
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", bytes(20 << 20))
+    bomb = LiteModel(stream.getvalue())
+    assert bomb.size < 50_000
+    with pytest.raises(FileError, match=r"labels unpack to 20,971,520 bytes"):
+        read_metadata(bomb)
+
+
 def test_damaged_metadata_are_refused(described):
     with pytest.raises(FileError, match="metadata of the model are damaged"):
         read_metadata(LiteModel(described.content[:-30]))
