@@ -1,5 +1,6 @@
 """Fixtures that all tests share: both Kerases, random weights, random masks."""
 
+import contextlib
 import gc
 import os
 
@@ -116,6 +117,23 @@ def _small_model(compiled=True, classes=2):
     if compiled:
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+@pytest.fixture(scope="session")
+def full_disk():
+    """Makes a block in which files take a few bytes and no more."""
+    return _full_disk
+
+
+@contextlib.contextmanager
+def _full_disk(size=10):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture(scope="session")

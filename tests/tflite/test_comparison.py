@@ -349,3 +349,11 @@ def test_picture(compared, tmp_path):
     with pytest.raises(FileError, match="cannot be written"):
         compared.plot(tmp_path / "absent" / "layers.png")
     LayerComparison((), (), 1).plot(tmp_path / "empty.png")
+
+
+def test_a_full_disk_leaves_the_picture_that_was_there(tmp_path, full_disk):
+    path = tmp_path / "layers.png"
+    path.write_text("before")
+    with full_disk(), pytest.raises(FileError, match="cannot be written"):
+        LayerComparison((), (), 1).plot(path, overwrite=True)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("layers.png", "before")]
