@@ -63,7 +63,8 @@ def export(
 
     Args:
         lite: a file of any dtype.
-        folder: where to; made if it does not exist, and filled wholly or not at all.
+        folder: where to; made if it does not exist, and filled wholly or not at all. Among files
+            of other names, which stay, each is replaced wholly, one after the other.
         name: what the files and classes are called: `flower_net` makes `FlowerNetCompiled`.
         package: the Kotlin package.
         description: what the model does, in a sentence for the metadata.

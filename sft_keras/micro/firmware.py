@@ -49,7 +49,8 @@ def export(
 
     Args:
         lite: a file in int8 or int16x8 that `convert` made for the target `"tflm"`.
-        folder: where to; made if it does not exist, and filled wholly or not at all.
+        folder: where to; made if it does not exist, and filled wholly or not at all. Among files
+            of other names, which stay, each is replaced wholly, one after the other.
         name: what the files and the names in them begin with, an identifier in small letters.
         labels: what each number of the one output stands for.
         samples: typical inputs for the golden vectors, real values; some of them are used. By
