@@ -21,7 +21,7 @@ IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite file
 LEAST_INPUTS = {
     **dict.fromkeys(("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), 2),
     "TRANSPOSE_CONV": 3,
-    "SOFTMAX": 1,
+    **dict.fromkeys(("SOFTMAX", "SUM"), 1),
 }
 """What the rest of the package asks of operators; a file where one has less is corrupt."""
 DAMAGED = (struct.error, ValueError, IndexError, TypeError, OverflowError)

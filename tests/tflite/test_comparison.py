@@ -337,6 +337,14 @@ def test_a_model_of_other_names_keeps_its_ends_only(lite, samples):
     assert {x.reason for x in comparison.fused} == {"no tensor of its own"}
 
 
+def test_a_sum_is_compared_on_kernels_that_compute_it_rightly(summing, samples):
+    model, lite = summing
+    assert "SUM" in {operator.name for operator in lite.file.operators}
+    rows = compare_layers(model, lite, samples[0], limit=8).rows
+    assert {"total", "head"} <= {row.layer for row in rows}
+    assert min(row.sqnr for row in rows) > 20
+
+
 def test_picture(compared, tmp_path):
     path = tmp_path / "layers.png"
     compared.plot(path)

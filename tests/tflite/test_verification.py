@@ -101,6 +101,16 @@ def test_a_runtime_that_crashes_is_a_row(aborting, samples):
     assert "crashed with SIGABRT" in str(verified)
 
 
+def test_where_reference_kernels_are_wrong_none_is_the_reference(summing, samples):
+    _, lite = summing
+    verified = verify(lite, samples, limit=8)
+    assert (verified.reference, verified.broken) == ("litert", ("SUM",))
+    assert "reference kernels (-ref) compute SUM wrongly" in str(verified)
+    assert verified["litert-ref"].largest_difference > 50
+    if verified["tflm"].runs:
+        assert verified["tflm"].largest_difference <= 1
+
+
 def test_a_mismatch_is_noticed():
     rows = [
         verification._row(
