@@ -48,6 +48,17 @@ def require_labels(lite: LiteModel, labels: Sequence[str] | None) -> None:
     for number, label in enumerate(labels):
         if not isinstance(label, str) or not label.strip() or label.splitlines() != [label]:
             raise ArgumentError(f"Label {number} is {label!r}; give one line of text each.")
+        require_unicode(f"Label {number}", label)
+
+
+def require_unicode(what: str, text: str) -> None:
+    """Refuses a text with what Python makes of bytes that are no UTF-8.
+
+    Raises:
+        ArgumentError: names the text.
+    """
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in text):
+        raise ArgumentError(f"{what} is {text!r}, which is no Unicode; give it in UTF-8.")
 
 
 def require_sizes(lite: LiteModel) -> None:

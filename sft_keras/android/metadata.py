@@ -100,7 +100,8 @@ def with_metadata(
         A `LiteModel` that computes the same.
 
     Raises:
-        ArgumentError: `labels` do not fit the output, or `mean` and `std` an input.
+        ArgumentError: `labels` do not fit the output, or `mean` and `std` an input, or a text is
+            no Unicode.
         FileError: the file is damaged.
 
     Example:
@@ -109,6 +110,8 @@ def with_metadata(
     """
     exporting.require_labels(lite, labels)
     texts = {"name": name, "description": description, "version": version}
+    for field, text in texts.items():
+        exporting.require_unicode(field, text)
     subgraph = {
         "input_tensor_metadata": [_input(details, mean, std) for details in lite.inputs],
         "output_tensor_metadata": [_output(details, labels) for details in lite.outputs],
@@ -183,15 +186,16 @@ def normalization(details: TensorDetails, mean: Any, std: Any) -> tuple[list, li
     channels = details.shape[-1] if details.shape else 1
     found = []
     for name, value in (("mean", mean), ("std", std)):
-        numbers = np.ravel(value).astype(np.float64).tolist()
+        with np.errstate(over="ignore"):  # the file and the Kotlin hold them in 32 bits
+            numbers = np.ravel(value).astype(np.float32).tolist()
         if len(numbers) not in (1, channels):
             raise ArgumentError(
                 f"{name} has {len(numbers)} numbers, but input '{details.name}' has {channels} "
                 "channels; give one number, or one a channel."
             )
         if not all(math.isfinite(x) and (name == "mean" or x > 0) for x in numbers):
-            wanted = "finite" if name == "mean" else "above 0"
-            raise ArgumentError(f"{name} is {value}; give numbers that are {wanted}.")
+            wanted = "finite" if name == "mean" else "finite and above 0"
+            raise ArgumentError(f"{name} is {value}; give numbers that are {wanted} in float32.")
         found.append(numbers)
     length = max(map(len, found))
     means, stds = (numbers * (length // len(numbers)) for numbers in found)

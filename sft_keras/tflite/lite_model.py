@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,8 @@ from sft_keras import writing
 from sft_keras.errors import DataError, FileError, UnsupportedError
 from sft_keras.tflite import schema
 from sft_keras.tflite.data import Slot
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +40,8 @@ class TensorDetails:
         if self.scale is None:
             return True
         limits = np.iinfo(self.dtype)
-        return 0 < self.scale < math.inf and limits.min <= self.zero_point <= limits.max
+        span = self.scale * (int(limits.max) - int(limits.min))
+        return 0 < span <= FLOAT32_MAX and limits.min <= self.zero_point <= limits.max
 
     def quantize(self, values: np.ndarray) -> np.ndarray:
         """Real values as this tensor stores them: rounded to steps, saturated at the dtype's ends.

@@ -81,6 +81,7 @@ def test_save_where_nothing_can_be_written(qat_lite, tmp_path):
         (lambda t: set_type(t, tflite.TensorType.INT4), UnsupportedError, "is int4, which no"),
         (lambda t: set_scale(t, np.inf), FileError, "has scale inf"),
         (lambda t: set_scale(t, 0), FileError, "has scale 0.0"),
+        (lambda t: set_scale(t, 3e38), FileError, "has scale 3.0"),
         (lambda t: set_zero_point(t, 200), FileError, "has .* zero point 200, which int8"),
     ],
 )
