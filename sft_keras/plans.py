@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sft_keras import criteria
+from sft_keras import criteria, writing
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.mask import apply_mask, read_mask, require_filters_left
 from sft_keras.errors import ArgumentError, FileError
@@ -93,7 +93,7 @@ class Plan:
         return cls(tuple(_row_from_dict(name, row) for name, row in data["layers"].items()))
 
     def save(self, path: str | os.PathLike, overwrite: bool = False) -> None:
-        """Writes the plan as JSON, one line a layer, through a temporary file beside it.
+        """Writes the plan as JSON, one line a layer, wholly or not at all.
 
         Args:
             path: the file's name.
@@ -102,20 +102,7 @@ class Plan:
         Raises:
             FileError: the file exists, or cannot be written.
         """
-        path = Path(path)
-        if path.exists() and not overwrite:
-            raise FileError(f"'{path}' exists; pass overwrite=True or give another path.")
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_text(_to_json(self), encoding="utf-8")
-            os.replace(part, path)
-        except OSError as error:
-            raise FileError(
-                f"'{path}' cannot be written ({error.strerror}); give a path in an existing folder "
-                "that you may write to."
-            ) from error
-        finally:
-            part.unlink(missing_ok=True)
+        writing.save(path, _to_json(self).encode(), overwrite)
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "Plan":

@@ -47,6 +47,10 @@ def _write_atomically(path: Path, content: bytes) -> None:
 def output_folder(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
     """Yields a temporary folder whose files move to `path` if the block succeeds.
 
+    A folder that is new, or whose files are all replaced, is filled wholly or not at all. Where
+    files of other names stay, or the folder itself has to (the current one, a mount, a link, one in
+    a folder that nobody may write to), each file is replaced wholly, one after the other.
+
     Args:
         path: the folder to fill; it may exist if it is empty or `overwrite` is true.
         overwrite: whether files of the same names may be replaced; others stay.
@@ -56,7 +60,8 @@ def output_folder(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
     """
     target = Path(path)
     require_free_folder(target, overwrite)
-    staging = Path(tempfile.mkdtemp(prefix=".sft-keras-", dir=_existing_parent(target)))
+    parent = target.parent if _may_be_swapped(target) else _existing_parent(target)
+    staging = Path(tempfile.mkdtemp(prefix=".sft-keras-", dir=parent))
     try:
         yield staging
         _move(staging, target)
@@ -67,14 +72,44 @@ def output_folder(path: str | os.PathLike, overwrite: bool) -> Iterator[Path]:
 
 
 def _move(staging: Path, target: Path) -> None:
-    """Puts the files in place: all at once in a new folder, one by one in one that is there."""
-    if target.exists():
-        for file in staging.iterdir():
-            os.replace(file, target / file.name)
+    """Puts the files in place: all at once, or one by one among others that stay."""
+    new = {file.name for file in staging.iterdir()}
+    if not target.exists():
+        target.mkdir(parents=True)
+    elif (
+        len(new) == 1  # which is replaced all at once
+        or not _may_be_swapped(target)
+        or not {file.name for file in target.iterdir()} <= new
+    ):
+        for name in new:
+            os.replace(staging / name, target / name)
         return
-    target.mkdir(parents=True)
     staging.chmod(target.stat().st_mode)  # a temporary folder is its owner's alone
-    os.replace(staging, target)
+    _swap(staging, target)
+
+
+def _may_be_swapped(target: Path) -> bool:
+    """Whether another folder may take the place of one that is there."""
+    return (
+        target.is_dir()
+        and not target.is_symlink()
+        and not os.path.ismount(target)
+        and os.access(target.parent, os.W_OK)
+        and not Path.cwd().is_relative_to(target.resolve())
+    )
+
+
+def _swap(staging: Path, target: Path) -> None:
+    # What a kill leaves is the old folder under this name, or the new one whole.
+    old = target.with_name(f".{target.name}.{os.getpid()}.old")
+    try:
+        os.replace(target, old)
+        os.replace(staging, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def require_free_folder(path: str | os.PathLike, overwrite: bool) -> None:

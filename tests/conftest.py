@@ -1,5 +1,6 @@
 """Fixtures that all tests share: both Kerases, random weights, random masks."""
 
+import contextlib
 import gc
 import os
 
@@ -10,8 +11,10 @@ import keras
 import numpy as np
 import pytest
 import tf_keras
+from ai_edge_litert import schema_py_generated as schema
 
-from sft_keras import flavors
+from sft_keras import LiteModel, flavors
+from sft_keras.tflite.packing import packed
 
 FLAVORS = {"keras": keras, "tf_keras": tf_keras}
 
@@ -114,3 +117,34 @@ def _small_model(compiled=True, classes=2):
     if compiled:
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
+
+
+@pytest.fixture(scope="session")
+def full_disk():
+    """Makes a block in which files take a few bytes and no more."""
+    return _full_disk
+
+
+@contextlib.contextmanager
+def _full_disk(size=10):
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.fixture(scope="session")
+def renamed():
+    """Makes a copy of a `.tflite` file whose tensors all have one name, inputs and outputs too."""
+    return _renamed
+
+
+def _renamed(lite, name):
+    model = schema.ModelT.InitFromPackedBuf(lite.content)
+    (signature,) = model.signatureDefs
+    for named in (*model.subgraphs[0].tensors, *signature.inputs, *signature.outputs):
+        named.name = name
+    return LiteModel(packed(model))

@@ -1,5 +1,10 @@
 """Files and folders that are written wholly or not at all."""
 
+import contextlib
+import os
+import stat
+from pathlib import Path
+
 import pytest
 
 from sft_keras import writing
@@ -39,6 +44,46 @@ def test_output_folder_with_files_needs_overwrite(tmp_path):
         (folder / "a").write_text("after")
     assert (tmp_path / "a").read_text() == "after"
     assert (tmp_path / "b").read_text() == "mine"
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_folder_is_replaced_wholly_or_not_at_all(tmp_path, monkeypatch, count):
+    names, target, real, calls = "abc", tmp_path / "out", os.replace, []
+    target.mkdir(mode=0o750)
+    for name in names:
+        (target / name).write_text("before")
+
+    def interrupted(source, destination):
+        calls.append(destination)
+        if len(calls) == count:
+            raise KeyboardInterrupt
+        real(source, destination)
+
+    monkeypatch.setattr(writing.os, "replace", interrupted)
+    with (
+        pytest.raises(KeyboardInterrupt) if count else contextlib.nullcontext(),
+        writing.output_folder(target, overwrite=True) as folder,
+    ):
+        for name in names:
+            (folder / name).write_text("after")
+    assert {(target / name).read_text() for name in names} == {"before" if count else "after"}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert stat.S_IMODE(target.stat().st_mode) == 0o750
+
+
+def test_the_current_folder_and_a_link_stay_what_they_are(tmp_path, monkeypatch):
+    real, link = tmp_path / "real", tmp_path / "link"
+    real.mkdir()
+    link.symlink_to(real)
+    monkeypatch.chdir(real)
+    for target in (Path(), link):
+        inode = real.stat().st_ino
+        with writing.output_folder(target, overwrite=True) as folder:
+            (folder / "a").write_text("a")
+            (folder / "b").write_text("b")
+        assert link.is_symlink()
+        assert real.stat().st_ino == inode
+    assert sorted(path.name for path in real.iterdir()) == ["a", "b"]
 
 
 def test_output_folder_that_is_a_file_is_refused(tmp_path):

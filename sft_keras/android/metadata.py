@@ -22,9 +22,11 @@ from sft_keras.android import tables
 from sft_keras.errors import ArgumentError, FileError
 from sft_keras.tflite.lite_model import LiteModel, TensorDetails
 from sft_keras.tflite.packing import packed
+from sft_keras.tflite.schema import damage_refused
 
 ENTRY = b"TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
+LABELS_LIMIT = 1 << 24  # bytes; the words of a language take less
 PARSER_VERSION = "1.0.0"  # the first one that knows all the fields that are written here
 TENSOR_AXIS_LABELS = 2  # AssociatedFileType
 COLOR_SPACES = {1: "grayscale", 3: "rgb"}  # by the number of channels
@@ -98,7 +100,9 @@ def with_metadata(
         A `LiteModel` that computes the same.
 
     Raises:
-        ArgumentError: `labels` do not fit the output, or `mean` and `std` an input.
+        ArgumentError: `labels` do not fit the output, or `mean` and `std` an input, or a text is
+            no Unicode.
+        FileError: the file is damaged.
 
     Example:
         >>> lite = sft_keras.android.with_metadata(lite, labels=["no", "yes"], std=255)
@@ -106,6 +110,8 @@ def with_metadata(
     """
     exporting.require_labels(lite, labels)
     texts = {"name": name, "description": description, "version": version}
+    for field, text in texts.items():
+        exporting.require_unicode(field, text)
     subgraph = {
         "input_tensor_metadata": [_input(details, mean, std) for details in lite.inputs],
         "output_tensor_metadata": [_output(details, labels) for details in lite.outputs],
@@ -117,10 +123,12 @@ def with_metadata(
             "min_parser_version": PARSER_VERSION,
         }
     )
-    model = schema.ModelT.InitFromPackedBuf(lite.content)
-    _attach(model, content)
+    with damage_refused(lite.name):
+        model = schema.ModelT.InitFromPackedBuf(lite.content)
+        _attach(model, content)
+        described = packed(model)
     files = {LABELS_FILE: labels_text(labels)} if labels else {}
-    return LiteModel(_zipped(packed(model), files), lite.name)
+    return LiteModel(_zipped(described, files), lite.name)
 
 
 def read_metadata(lite: LiteModel) -> Metadata | None:
@@ -178,15 +186,16 @@ def normalization(details: TensorDetails, mean: Any, std: Any) -> tuple[list, li
     channels = details.shape[-1] if details.shape else 1
     found = []
     for name, value in (("mean", mean), ("std", std)):
-        numbers = np.ravel(value).astype(np.float64).tolist()
+        with np.errstate(over="ignore"):  # the file and the Kotlin hold them in 32 bits
+            numbers = np.ravel(value).astype(np.float32).tolist()
         if len(numbers) not in (1, channels):
             raise ArgumentError(
                 f"{name} has {len(numbers)} numbers, but input '{details.name}' has {channels} "
                 "channels; give one number, or one a channel."
             )
         if not all(math.isfinite(x) and (name == "mean" or x > 0) for x in numbers):
-            wanted = "finite" if name == "mean" else "above 0"
-            raise ArgumentError(f"{name} is {value}; give numbers that are {wanted}.")
+            wanted = "finite" if name == "mean" else "finite and above 0"
+            raise ArgumentError(f"{name} is {value}; give numbers that are {wanted} in float32.")
         found.append(numbers)
     length = max(map(len, found))
     means, stds = (numbers * (length // len(numbers)) for numbers in found)
@@ -295,5 +304,8 @@ def _labels(files: Sequence[dict[str, Any]], content: bytes) -> tuple[str, ...]:
     for file in files:
         if file.get("type") == TENSOR_AXIS_LABELS:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                return tuple(archive.read(file["name"]).decode().splitlines())
+                member = archive.getinfo(file["name"])
+                if member.file_size > LABELS_LIMIT:  # no more than which is read
+                    raise ValueError(f"the labels unpack to {member.file_size:,} bytes")
+                return tuple(archive.read(member).decode().splitlines())
     return ()

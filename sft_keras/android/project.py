@@ -37,6 +37,7 @@ STORAGE = {
     "int64": Storage("LongArray", "asLongBuffer()", "Long", 8),
     "float32": Storage("FloatArray", "asFloatBuffer()", "Float", 4),
 }
+QUANTIZED = ("int8", "uint8")  # of which the Kotlin makes real numbers
 
 
 def export(
@@ -62,7 +63,8 @@ def export(
 
     Args:
         lite: a file of any dtype.
-        folder: where to; made if it does not exist, and filled wholly or not at all.
+        folder: where to; made if it does not exist, and filled wholly or not at all. Among files
+            of other names, which stay, each is replaced wholly, one after the other.
         name: what the files and classes are called: `flower_net` makes `FlowerNetCompiled`.
         package: the Kotlin package.
         description: what the model does, in a sentence for the metadata.
@@ -90,7 +92,7 @@ def export(
     values = _values(lite, name, labels, mean, std) | {"package": package, "size": described.size}
     title = values["title"]
     environment = exporting.environment("sft_keras.android")
-    environment.filters.update(quoted=_quoted, literal=exporting.float_literal)
+    environment.filters["quoted"] = _quoted
     with writing.output_folder(folder, overwrite) as staging:
         (staging / f"{name}.tflite").write_bytes(described.content)
         if labels:
@@ -171,17 +173,13 @@ def _require_package(package: str) -> None:
 
 def _require_exportable(lite: LiteModel, labels: Sequence[str] | None) -> None:
     exporting.require_labels(lite, labels)
+    exporting.require_sizes(lite)
     for details in (*lite.inputs, *lite.outputs):
-        if -1 in details.shape:
+        if details.dtype not in (STORAGE if details.scale is None else QUANTIZED):
+            scale = " with a scale" if details.dtype in STORAGE else ""
             raise UnsupportedError(
-                f"'{details.name}' of {lite.name} has the dynamic shape {list(details.shape)}; "
-                "convert with sft_keras.convert, which fixes the batch at 1, and give the Keras "
-                "model's Input fixed sizes."
-            )
-        if details.dtype not in STORAGE:
-            raise UnsupportedError(
-                f"'{details.name}' of {lite.name} is {details.dtype}, which LiteRT's buffers in "
-                "Kotlin cannot hold; convert with input_dtype='float32' and "
+                f"'{details.name}' of {lite.name} is {details.dtype}{scale}, which LiteRT's "
+                "buffers in Kotlin cannot hold; convert with input_dtype='float32' and "
                 "output_dtype='float32'."
             )
     (output, *_) = lite.outputs

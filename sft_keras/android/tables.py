@@ -16,6 +16,7 @@ IDENTIFIER = b"M001"
 ROOT = "ModelMetadata"
 BYTE, TEXT, FLOATS = "byte", "string", "[float]"
 FIRST_SLOT, SLOT_BYTES = 4, 2  # of a table's index of fields
+OFFSET_BYTES = 4  # the least that a table takes
 
 TABLES: dict[str, dict[str, tuple[int, str]]] = {
     "AssociatedFile": {"name": (0, TEXT), "description": (1, TEXT), "type": (2, BYTE)},
@@ -72,7 +73,8 @@ def unpack(content: bytes) -> dict[str, Any]:
         content: a flatbuffer. One that is damaged raises what the decoder does.
     """
     buffer = bytearray(content)
-    return _fields(Table(buffer, Table(buffer, 0).Indirect(0)), ROOT)
+    root = Table(buffer, Table(buffer, 0).Indirect(0))
+    return _Reader(len(buffer)).fields(root, ROOT)
 
 
 def _table(builder: flatbuffers.Builder, name: str, values: dict[str, Any]) -> int:
@@ -112,30 +114,45 @@ def _part(builder: flatbuffers.Builder, kind: str, value: Any) -> int:
     return builder.EndVector()
 
 
-def _fields(table: Table, name: str) -> dict[str, Any]:
-    found = {field: _value(table, *place) for field, place in TABLES[name].items()}
-    return {field: value for field, value in found.items() if value is not None}
+class _Reader:
+    """Reads a flatbuffer of so many bytes, whose offsets may all lead to the same place."""
 
+    def __init__(self, size: int):
+        self._room = size
 
-def _value(table: Table, slot: int, kind: str) -> Any:
-    offset = table.Offset(FIRST_SLOT + SLOT_BYTES * slot)
-    if not offset:
-        return None
-    place = table.Pos + offset
-    if kind == BYTE:
-        return table.Get(number_types.Int8Flags, place)
-    if kind == TEXT:
-        return table.String(place).decode()
-    if kind == FLOATS:
-        return tuple(table.GetVectorAsNumpy(number_types.Float32Flags, offset).tolist())
-    if kind in UNIONS:
-        number = table.Get(number_types.Uint8Flags, place)
-        if not 1 <= number <= len(UNIONS[kind]):
+    def fields(self, table: Table, name: str) -> dict[str, Any]:
+        self._take(OFFSET_BYTES)
+        found = {field: self._value(table, *place) for field, place in TABLES[name].items()}
+        return {field: value for field, value in found.items() if value is not None}
+
+    def _take(self, size: int) -> None:
+        self._room -= size
+        if self._room < 0:
+            raise ValueError("their tables share more than they hold")
+
+    def _value(self, table: Table, slot: int, kind: str) -> Any:
+        offset = table.Offset(FIRST_SLOT + SLOT_BYTES * slot)
+        if not offset:
             return None
-        name = UNIONS[kind][number - 1]
-        return name, _value(table, slot + 1, name)
-    if not kind.startswith("["):
-        return _fields(Table(table.Bytes, table.Indirect(place)), kind)
-    first, count = table.Vector(offset), table.VectorLen(offset)
-    places = (table.Indirect(first + 4 * number) for number in range(count))
-    return [_fields(Table(table.Bytes, item), kind[1:-1]) for item in places]
+        place = table.Pos + offset
+        if kind == BYTE:
+            return table.Get(number_types.Int8Flags, place)
+        if kind == TEXT:
+            text = table.String(place)
+            self._take(len(text))
+            return text.decode()
+        if kind == FLOATS:
+            numbers = table.GetVectorAsNumpy(number_types.Float32Flags, offset)
+            self._take(numbers.nbytes)
+            return tuple(numbers.tolist())
+        if kind in UNIONS:
+            number = table.Get(number_types.Uint8Flags, place)
+            if not 1 <= number <= len(UNIONS[kind]):
+                return None
+            name = UNIONS[kind][number - 1]
+            return name, self._value(table, slot + 1, name)
+        if not kind.startswith("["):
+            return self.fields(Table(table.Bytes, table.Indirect(place)), kind)
+        first, count = table.Vector(offset), table.VectorLen(offset)
+        places = (table.Indirect(first + OFFSET_BYTES * number) for number in range(count))
+        return [self.fields(Table(table.Bytes, item), kind[1:-1]) for item in places]

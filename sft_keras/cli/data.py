@@ -21,7 +21,7 @@ def load(args: argparse.Namespace, model: Any | None = None) -> datasets.Dataset
 
     Raises:
         DataError: the data cannot be read, or does not fit the model.
-        UnsupportedError: the model has several inputs.
+        UnsupportedError: the model has several inputs, or its output has no axis of classes.
     """
     keras.utils.set_random_seed(args.seed)
     given = {"batch_size": args.batch_size, "seed": args.seed}
@@ -42,6 +42,11 @@ def _shapes(model):
     if len(inputs) != 1:
         raise UnsupportedError(
             f"Model '{model.name}' has {len(inputs)} inputs and a dataset feeds one; "
+            "use the Python functions for such a model."
+        )
+    if len(outputs[0].shape) < 2:
+        raise UnsupportedError(
+            f"Model '{model.name}' puts out single numbers, and a dataset's classes need one each; "
             "use the Python functions for such a model."
         )
     return tuple(inputs[0].shape[1:]), outputs[0].shape[-1]

@@ -9,10 +9,11 @@ import numpy as np
 from sft_keras import __version__, exporting, writing
 from sft_keras.errors import GateError, UnsupportedError
 from sft_keras.micro import golden
-from sft_keras.micro.memory import memory_by_operator
+from sft_keras.micro.memory import OperatorMemory, memory_by_operator
 from sft_keras.tflite import gate, targets
 from sft_keras.tflite.arena import arena_size
 from sft_keras.tflite.lite_model import LiteModel, TensorDetails
+from sft_keras.tflite.runtimes.adapters import MICRO_ARENA
 
 MARGIN = 1.25  # of the arena measured here: other kernels keep other scratch memory
 ALIGNMENT = 16  # bytes, of the model's data and of the arena
@@ -48,7 +49,8 @@ def export(
 
     Args:
         lite: a file in int8 or int16x8 that `convert` made for the target `"tflm"`.
-        folder: where to; made if it does not exist, and filled wholly or not at all.
+        folder: where to; made if it does not exist, and filled wholly or not at all. Among files
+            of other names, which stay, each is replaced wholly, one after the other.
         name: what the files and the names in them begin with, an identifier in small letters.
         labels: what each number of the one output stands for.
         samples: typical inputs for the golden vectors, real values; some of them are used. By
@@ -69,6 +71,7 @@ def export(
     _require_exportable(lite)
     exporting.require_labels(lite, labels)
     writing.require_free_folder(folder, overwrite)
+    peak = _peak(lite)
     vectors = golden.vectors(lite, samples)
     smallest = arena_size(lite)
     operators = sorted({operator.name for operator in lite.file.operators})
@@ -85,12 +88,10 @@ def export(
         "vectors": vectors,
         "smallest_arena": smallest,
         "arena": -int(-smallest * MARGIN // ALIGNMENT) * ALIGNMENT,
-        "peak": max(memory_by_operator(lite), key=lambda x: x.bytes),
+        "peak": peak,
     }
     environment = exporting.environment("sft_keras.micro")
-    environment.filters.update(
-        numbers=_numbers, c_string=_c_string, c_float=exporting.float_literal
-    )
+    environment.filters.update(numbers=_numbers, c_string=_c_string)
     with writing.output_folder(folder, overwrite) as staging:
         for pattern in FILES:
             template = environment.get_template(f"{pattern.replace('{name}_', '')}.jinja")
@@ -114,6 +115,18 @@ def _tensor(details: TensorDetails) -> dict[str, Any]:
 
 
 def _require_exportable(lite: LiteModel) -> None:
+    exporting.require_sizes(lite)
+    if not lite.inputs or not lite.file.subgraphs[0].operators:
+        raise UnsupportedError(
+            f"{lite.name} has no input or no operator, so that there is nothing to run; convert a "
+            "model that computes something."
+        )
+    for details in (*lite.inputs, *lite.outputs):
+        if details.dtype not in C_TYPES:
+            raise UnsupportedError(
+                f"'{details.name}' of {lite.name} is {details.dtype}, for which C has no type; "
+                f"convert to one of {', '.join(C_TYPES)}."
+            )
     promise = gate.promise_of(lite)
     if promise.dtype == "float32":
         raise UnsupportedError(
@@ -125,6 +138,17 @@ def _require_exportable(lite: LiteModel) -> None:
     found = [finding for check in checks for finding in check(lite.file, promise)]
     if found:
         raise GateError("\n".join([f"TFLite Micro cannot run {lite.name}:", *found]))
+
+
+def _peak(lite: LiteModel) -> OperatorMemory:
+    """The operator that takes most memory, if that is what there may be."""
+    peak = max(memory_by_operator(lite), key=lambda x: x.bytes)
+    if peak.bytes > MICRO_ARENA:
+        raise UnsupportedError(
+            f"{lite.name} takes {peak.bytes:,} bytes of memory while {peak.operator} runs, more "
+            "than any microcontroller has; give the Keras model a smaller Input."
+        )
+    return peak
 
 
 def _numbers(values: Any, width: int = 96) -> str:

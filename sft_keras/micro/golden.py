@@ -4,7 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sft_keras.errors import DataError, UnsupportedError
 from sft_keras.tflite import runtimes
+from sft_keras.tflite.child import ChildError
 from sft_keras.tflite.data import batches
 from sft_keras.tflite.lite_model import LiteModel, TensorDetails
 
@@ -26,7 +28,8 @@ def vectors(lite: LiteModel, samples: Any = None) -> Vectors:
         samples: real values, whatever `verify` takes; by default random steps.
 
     Raises:
-        DataError: `samples` do not fit the inputs.
+        DataError: `samples` do not fit the inputs, or give NaN.
+        UnsupportedError: TFLite Micro cannot run the file.
         MissingExtraError: `tflite-micro` is not installed.
     """
     if samples is None:
@@ -36,7 +39,15 @@ def vectors(lite: LiteModel, samples: Any = None) -> Vectors:
         parts = [batch.inputs for batch in batches(samples, lite.slots(), limit=COUNT)]
         arrays = (np.concatenate(column) for column in zip(*parts, strict=True))
         inputs = [d.quantize(x) for d, x in zip(lite.inputs, arrays, strict=True)]
-    return Vectors(inputs, runtimes.run("tflm", lite.content, inputs))
+    try:
+        outputs = runtimes.run("tflm", lite.content, inputs)
+    except ChildError as error:
+        raise UnsupportedError(
+            f"TFLite Micro cannot run {lite.name}: {error}; verify() tells which runtimes can."
+        ) from error
+    if not all(np.isfinite(values).all() for values in outputs):
+        raise DataError(f"{lite.name} gives NaN or infinity on the samples; give other samples.")
+    return Vectors(inputs, outputs)
 
 
 def _random(details: TensorDetails, rng: np.random.Generator) -> np.ndarray:

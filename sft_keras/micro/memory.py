@@ -1,5 +1,6 @@
 """How much memory the tensors between operators take, operator by operator."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def memory_by_operator(lite: LiteModel) -> list[OperatorMemory]:
     graph = lite.file.subgraphs[0]
     last = len(graph.operators)
     begin = dict.fromkeys(graph.inputs, 0)
-    end = dict.fromkeys(graph.outputs, last)
+    end = dict.fromkeys(graph.inputs, 0) | dict.fromkeys(graph.outputs, last)
     for place, operator in enumerate(graph.operators):
         for tensor in (*operator.inputs, *operator.outputs):
             begin.setdefault(tensor, place)
@@ -69,4 +70,9 @@ def _bytes(lite: LiteModel, tensor: schema.Tensor) -> int:
             f"Tensor '{tensor.name}' of {lite.name} has the dynamic shape {list(tensor.shape)}; "
             "give the Keras model's Input fixed sizes and convert again."
         )
-    return int(np.prod(tensor.shape, dtype=np.int64)) * np.dtype(tensor.dtype).itemsize
+    if tensor.dtype not in schema.NUMPY_DTYPES:
+        raise UnsupportedError(
+            f"Tensor '{tensor.name}' of {lite.name} is {tensor.dtype}, whose size in memory is not "
+            "known; convert the model to int8."
+        )
+    return math.prod(tensor.shape) * np.dtype(tensor.dtype).itemsize

@@ -1,7 +1,10 @@
 """The picture: filters kept per layer, and accuracy and pruned filters over the epochs."""
 
+import io
 import os
 from typing import TYPE_CHECKING, Any
+
+from sft_keras import writing
 
 if TYPE_CHECKING:
     from sft_keras.reports.report import Report
@@ -17,8 +20,16 @@ def save(report: "Report", path: str | os.PathLike) -> None:
 
     Args:
         report: what to draw; it has filters or a history.
-        path: a `.png` file to write.
+        path: a `.png` file to write, or to replace.
+
+    Raises:
+        FileError: it cannot be written.
     """
+    writing.save(path, draw(report), overwrite=True)
+
+
+def draw(report: "Report") -> bytes:
+    """The picture of a report that has filters or a history, as PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -38,7 +49,9 @@ def save(report: "Report", path: str | os.PathLike) -> None:
         handles, labels = panels["accuracy"].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower right", ncols=4, frameon=False)
     figure.suptitle(_title(report), fontsize=13, fontweight="bold")
-    figure.savefig(path)
+    written = io.BytesIO()
+    figure.savefig(written, format="png")
+    return written.getvalue()
 
 
 def _title(report: "Report") -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sft_keras import writing
 from sft_keras.errors import DataError, FileError
 from sft_keras.reports import plot, table
 from sft_keras.reports.measure import Row, measure
@@ -45,7 +46,7 @@ class Report:
         }
 
     def save(self, folder: str | os.PathLike, overwrite: bool = False) -> None:
-        """Writes `report.txt`, `report.md`, `report.json` and `report.png`.
+        """Writes `report.txt`, `report.md`, `report.json` and `report.png`, each wholly or not.
 
         There is no picture of `.tflite` files alone, without a history.
 
@@ -60,18 +61,16 @@ class Report:
         existing = [str(target) for target in targets if target.exists()]
         if existing and not overwrite:
             raise FileError(f"'{existing[0]}' exists; pass overwrite=True or another folder.")
-        text, markdown, data, picture = targets
-        try:
-            text.write_text(f"{self}\n")
-            markdown.write_text(f"{table.markdown(self.rows)}\n")
-            data.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
-            if self.filters or self.history:
-                plot.save(self, picture)
-        except OSError as error:
-            raise FileError(
-                f"'{folder}' cannot be written ({error.strerror}); give an existing folder that "
-                "you may write to."
-            ) from error
+        texts = (
+            str(self),
+            table.markdown(self.rows),
+            json.dumps(self.to_dict(), indent=2),
+        )
+        contents = [f"{text}\n".encode() for text in texts]
+        if self.filters or self.history:
+            contents.append(plot.draw(self))
+        for target, content in zip(targets, contents, strict=False):
+            writing.save(target, content, overwrite=True)
 
 
 def report(

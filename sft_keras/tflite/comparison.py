@@ -12,7 +12,7 @@ from absl import logging
 
 from sft_keras.errors import UnsupportedError
 from sft_keras.tables import aligned
-from sft_keras.tflite import child, comparison_plot
+from sft_keras.tflite import child, comparison_plot, reference
 from sft_keras.tflite.data import batches
 from sft_keras.tflite.deviation import Deviation
 from sft_keras.tflite.layer_outputs import LayerOutput, LayerOutputs
@@ -119,9 +119,11 @@ def compare_layers(
 ) -> LayerComparison:
     """Finds the layers where a `.tflite` file loses most.
 
-    The file runs on LiteRT's reference kernels, in a child process, with every tensor kept; the
-    Keras model runs beside it on the same samples. Errors are those of the whole way from the
-    input, so a layer also shows what the layers before it did: look for the first that drops.
+    The file runs on LiteRT's reference kernels, in a child process, with every tensor kept, or on
+    its optimized ones where it has an operator that reference kernels compute wrongly, such as SUM
+    in int8; the Keras model runs beside it on the same samples. Errors are those of the whole way
+    from the input, so a layer also shows what the layers before it did: look for the first that
+    drops.
 
     Tensors are found by the layers' names in them and must have the layers' shapes. A convolution
     merged with BatchNormalization and ReLU leaves one tensor, that of the last of them; the others
@@ -196,11 +198,12 @@ def _run(
     np.savez(folder / "inputs.npz", *steps)
     logging.info("Running %d samples with %d tensors kept.", len(inputs[0]), len(matching.tensors))
     indices = {str(tensor.index) for tensor in matching.tensors.values()}
+    kernels = "optimized" if reference.broken_operators(lite.file) else "reference"
     try:
-        child.run("sft_keras.tflite.comparison_process", [folder, *indices], timeout)
+        child.run("sft_keras.tflite.comparison_process", [folder, kernels, *indices], timeout)
     except child.ChildError as error:
         raise UnsupportedError(
-            f"LiteRT's reference kernels cannot run {lite.name}: {error}; verify() tells which "
+            f"LiteRT's {kernels} kernels cannot run {lite.name}: {error}; verify() tells which "
             "runtimes can."
         ) from error
 

@@ -2,10 +2,9 @@
 
 import io
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sft_keras.errors import FileError
+from sft_keras import writing
 
 if TYPE_CHECKING:
     from sft_keras.tflite.comparison import LayerComparison
@@ -25,16 +24,7 @@ def save(comparison: "LayerComparison", path: str | os.PathLike, overwrite: bool
     Raises:
         FileError: `path` exists, or cannot be written.
     """
-    if Path(path).exists() and not overwrite:
-        raise FileError(f"'{path}' exists; pass overwrite=True or give another path.")
-    picture = _draw(comparison)
-    try:
-        Path(path).write_bytes(picture)
-    except OSError as error:
-        raise FileError(
-            f"'{path}' cannot be written ({error.strerror}); give a path in an existing folder "
-            "that you may write to."
-        ) from error
+    writing.save(path, _draw(comparison), overwrite)
 
 
 def _draw(comparison: "LayerComparison") -> bytes:

@@ -1,9 +1,9 @@
 """Child process of `compare_layers`: what the tensors inside a file hold.
 
-    python -m sft_keras.tflite.comparison_process folder index...
+    python -m sft_keras.tflite.comparison_process folder kernels index...
 
-Reads `model.tflite` and `inputs.npz` in the folder, runs all samples with LiteRT's reference
-kernels, and writes `<index>.npy` for each tensor asked for: shape `(samples, ...)`, its own dtype.
+Reads `model.tflite` and `inputs.npz` in the folder, runs all samples with LiteRT's kernels of that
+kind, and writes `<index>.npy` for each tensor asked for: shape `(samples, ...)`, its own dtype.
 """
 
 import sys
@@ -13,18 +13,24 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+# A delegate would merge operators, and what was between them would be gone.
+KERNELS = {
+    "reference": OpResolverType.BUILTIN_REF,
+    "optimized": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+}
 
-def record(folder: Path, indices: Sequence[int]) -> None:
+
+def record(folder: Path, kernels: str, indices: Sequence[int]) -> None:
     """Runs every sample of `inputs.npz` and keeps what the tensors hold.
 
     Args:
         folder: holds the file and the inputs, receives the values.
+        kernels: a key of `KERNELS`.
         indices: of tensors in the file's first subgraph.
     """
     interpreter = Interpreter(
         model_path=str(folder / "model.tflite"),
-        # A delegate merges operators, and what was between them is gone.
-        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_op_resolver_type=KERNELS[kernels],
         experimental_preserve_all_tensors=True,
     )
     interpreter.allocate_tensors()
@@ -43,4 +49,4 @@ def record(folder: Path, indices: Sequence[int]) -> None:
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1]), [int(index) for index in sys.argv[2:]])
+    record(Path(sys.argv[1]), sys.argv[2], [int(index) for index in sys.argv[3:]])

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from sft_keras import writing
 from sft_keras.errors import DataError, FileError, UnsupportedError
 from sft_keras.tflite import schema
 from sft_keras.tflite.data import Slot
+
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +33,15 @@ class TensorDetails:
     dtype: str
     scale: float | None
     zero_point: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether its scale and its zero point are ones that a tensor can have."""
+        if self.scale is None:
+            return True
+        limits = np.iinfo(self.dtype)
+        span = self.scale * (int(limits.max) - int(limits.min))
+        return 0 < span <= FLOAT32_MAX and limits.min <= self.zero_point <= limits.max
 
     def quantize(self, values: np.ndarray) -> np.ndarray:
         """Real values as this tensor stores them: rounded to steps, saturated at the dtype's ends.
@@ -105,13 +117,34 @@ class LiteModel:
 
     @functools.cached_property
     def inputs(self) -> tuple[TensorDetails, ...]:
-        """The inputs, in the order the file has them."""
-        return tuple(map(_tensor_details, self.file.subgraphs[0].inputs))
+        """The inputs, in the order the file has them.
+
+        Raises:
+            UnsupportedError: one is of a dtype that arrays lack, such as int4.
+            FileError: the file is damaged: one has a scale that no tensor can have.
+        """
+        return self._details(self.file.subgraphs[0].inputs)
 
     @functools.cached_property
     def outputs(self) -> tuple[TensorDetails, ...]:
-        """The outputs, in the order the file has them."""
-        return tuple(map(_tensor_details, self.file.subgraphs[0].outputs))
+        """The outputs, in the order the file has them; raises as `inputs` does."""
+        return self._details(self.file.subgraphs[0].outputs)
+
+    def _details(self, tensors: Sequence[schema.Tensor]) -> tuple[TensorDetails, ...]:
+        for tensor in tensors:
+            if tensor.dtype not in schema.NUMPY_DTYPES:
+                raise UnsupportedError(
+                    f"'{tensor.name}' of {self.name} is {tensor.dtype}, which no array can hold; "
+                    "convert with input_dtype='float32' and output_dtype='float32'."
+                )
+        found = tuple(map(_tensor_details, tensors))
+        for details in found:
+            if not details.sound:
+                raise FileError(
+                    f"'{details.name}' of {self.name} has scale {details.scale} and zero point "
+                    f"{details.zero_point}, which {details.dtype} cannot have; convert it again."
+                )
+        return found
 
     def slots(self) -> list[Slot]:
         """The inputs as data has to fit them.
@@ -192,7 +225,7 @@ class LiteModel:
 
 
 def _tensor_details(tensor: schema.Tensor) -> TensorDetails:
-    quantized = tensor.scales.size == 1 and not tensor.dtype.startswith("float")
+    quantized = tensor.scales.size == 1 and "int" in tensor.dtype
     return TensorDetails(
         name=tensor.name,
         shape=tensor.shape,

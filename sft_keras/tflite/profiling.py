@@ -11,6 +11,7 @@ from sft_keras.tables import aligned
 from sft_keras.tflite import lite_cost
 from sft_keras.tflite.lite_model import LiteModel
 from sft_keras.tflite.packing import packed
+from sft_keras.tflite.schema import damage_refused
 from sft_keras.tflite.speed import latency
 
 HEAD = ("operator", "layer", "ms", "share", "MACs", "GMACs/s")
@@ -93,6 +94,7 @@ def profile(
 
     Raises:
         UnsupportedError: the file has control flow, or LiteRT cannot run it.
+        FileError: the file is damaged, or an operator puts nothing out.
 
     Example:
         >>> print(sft_keras.tflite.profile(lite))
@@ -100,7 +102,7 @@ def profile(
         CONV_2D          net/first   0.0113   61.4 %  73,728   6.52
         ...
     """
-    alone = [LiteModel(content) for content in _operators_alone(lite)]
+    alone = [LiteModel(content, lite.name) for content in _operators_alone(lite)]
     names = [str(number) for number in range(len(alone))]
     times = latency(
         {WHOLE: lite} | dict(zip(names, alone, strict=True)), runs, warmup, threads, timeout
@@ -124,8 +126,9 @@ def _operators_alone(lite: LiteModel) -> list[bytes]:
             f"{lite.name} has control flow, whose operators cannot run alone; unroll its recurrent "
             "layers, or measure the whole file with benchmark()."
         )
-    model = schema.ModelT.InitFromPackedBuf(lite.content, 0)
-    return [_alone(model, operator) for operator in model.subgraphs[0].operators]
+    with damage_refused(lite.name):
+        model = schema.ModelT.InitFromPackedBuf(lite.content)
+        return [_alone(model, operator) for operator in model.subgraphs[0].operators or ()]
 
 
 def _alone(model: Any, operator: Any) -> bytes:

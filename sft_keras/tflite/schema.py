@@ -5,6 +5,7 @@ package works on the plain records of this module.
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import struct
@@ -14,17 +15,25 @@ import numpy as np
 import tflite
 
 from sft_keras.errors import FileError
+from sft_keras.tflite import sharing
 
 IDENTIFIER = b"TFL3"  # bytes 4 to 8 of every .tflite file
 LEAST_INPUTS = {
     **dict.fromkeys(("CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"), 2),
     "TRANSPOSE_CONV": 3,
-    "SOFTMAX": 1,
+    **dict.fromkeys(("SOFTMAX", "SUM"), 1),
 }
 """What the rest of the package asks of operators; a file where one has less is corrupt."""
+DAMAGED = (struct.error, ValueError, IndexError, TypeError, OverflowError)
+"""What the decoder raises when an offset points outside of the file, or a text is none."""
 DTYPES = {
     code: name.lower() for name, code in vars(tflite.TensorType).items() if not name.startswith("_")
 }
+NUMPY_DTYPES = frozenset(
+    {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)}
+    | {"bool", "float16", "float32", "float64", "complex64", "complex128"}
+)
+"""Those of `DTYPES` that arrays may have."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,10 +136,22 @@ def read(content: bytes, name: str = "the model") -> File:
     if content[4:8] != IDENTIFIER:
         what = "is empty" if not content else "is not a .tflite file"
         raise FileError(f"{name} {what}; give a file that convert() or the TFLite converter wrote.")
+    with damage_refused(name):
+        model = tflite.Model.GetRootAs(content, 0)
+        sharing.require_little(model, len(content))
+        return _file(model)
+
+
+@contextlib.contextmanager
+def damage_refused(name: str) -> Iterator[None]:
+    """Around whatever decodes a file's bytes: what it raises on a damaged one, in a sentence.
+
+    Raises:
+        FileError: names the file.
+    """
     try:
-        return _file(tflite.Model.GetRootAs(content, 0))
-    # What the decoder raises when an offset points outside of the file.
-    except (struct.error, ValueError, IndexError, TypeError, OverflowError, UnicodeError) as error:
+        yield
+    except DAMAGED as error:
         raise FileError(
             f"{name} is truncated or corrupt ({error}); convert or copy it again."
         ) from error
@@ -170,8 +191,8 @@ def _file(model: tflite.Model) -> File:
         _subgraph(model.Subgraphs(i), codes, buffers, names[i])
         for i in range(model.SubgraphsLength())
     )
-    if not subgraphs:
-        raise ValueError("no subgraph in it")
+    if not subgraphs or not subgraphs[0].outputs:
+        raise ValueError("nothing to put out in it")
     return File(subgraphs, tuple(signatures))
 
 
@@ -195,6 +216,8 @@ def _subgraph(graph: tflite.SubGraph, codes: list, buffers: list, names: dict) -
     )
 
     def at(indices) -> tuple[Tensor, ...]:
+        if (_array(indices) < -1).any():
+            raise IndexError("a tensor's number is negative")
         return tuple(tensors[i] for i in _array(indices) if i != -1)
 
     def operator(op: tflite.Operator) -> Operator:
@@ -221,6 +244,8 @@ def _tensor(index: int, tensor: tflite.Tensor, buffers: list, name: str | None) 
     quantization = tensor.Quantization()
     scales = _array(quantization.ScaleAsNumpy()) if quantization else _array(0)
     zero_points = _array(quantization.ZeroPointAsNumpy()) if quantization else _array(0)
+    if (_array(shape) < -1).any():
+        raise ValueError("a tensor's size is negative")
     data = buffers[tensor.Buffer()]
     return Tensor(
         index,

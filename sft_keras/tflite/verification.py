@@ -9,6 +9,7 @@ from absl import logging
 
 from sft_keras.errors import GateError
 from sft_keras.tables import aligned
+from sft_keras.tflite import reference as reference_kernels
 from sft_keras.tflite import runtimes
 from sft_keras.tflite.child import ChildError
 from sft_keras.tflite.data import batches
@@ -16,6 +17,7 @@ from sft_keras.tflite.lite_model import LiteModel
 
 # TFLite Micro's kernels compute what these do, so all others are compared with them.
 REFERENCES = ("tflite-runtime-ref", "litert-ref", "litert")
+OTHER_REFERENCES = ("litert", "tflite-runtime")  # where reference kernels compute wrongly
 RUNS = "runs"
 CONV_NET = {
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN"),
@@ -57,10 +59,11 @@ class Verification:
     Attributes:
         rows: one a runtime.
         samples: how many samples were run.
-        reference: the runtime that the others are compared with; None if none of
-            `REFERENCES` ran.
+        reference: the runtime that the others are compared with; None if none ran of
+            `REFERENCES`, or of `OTHER_REFERENCES` where there are `broken` operators.
         unit: what differences are counted in: `"int8 steps"`, or `"float32"` for a float file.
         conv_net: whether the file is in int8 and only has operators of convolutional networks.
+        broken: operators of the file that reference kernels compute wrongly.
     """
 
     rows: tuple[Row, ...]
@@ -68,6 +71,7 @@ class Verification:
     reference: str | None
     unit: str = "int8 steps"
     conv_net: bool = False
+    broken: tuple[str, ...] = ()
 
     def __getitem__(self, runtime: str) -> Row:
         """The row of the runtime with this name."""
@@ -102,6 +106,7 @@ class Verification:
             "samples": self.samples,
             "reference": self.reference,
             "unit": self.unit,
+            "broken": list(self.broken),
             "tflm_matches_reference": self.tflm_matches_reference,
             "rows": [dataclasses.asdict(row) for row in self.rows],
         }
@@ -111,6 +116,8 @@ class Verification:
         lines = aligned([head, *map(_cells, self.rows)])
         against = self.reference or "nothing"
         note = f"{self.samples} samples; compared with {against}, differences in {self.unit}"
+        if self.broken:
+            note += f"; reference kernels (-ref) compute {', '.join(self.broken)} wrongly"
         return "\n".join([*lines, note])
 
 
@@ -119,7 +126,9 @@ def verify(
 ) -> Verification:
     """Runs a `.tflite` file on every installed runtime and compares what they give.
 
-    Each runtime works in a child process: one that crashes becomes a row of the table.
+    Each runtime works in a child process: one that crashes becomes a row of the table. They are
+    compared with reference kernels, or with LiteRT's default ones where the file has an operator
+    that reference kernels compute wrongly, such as SUM in int8.
 
     Args:
         lite: the file, with batch 1.
@@ -144,7 +153,9 @@ def verify(
     """
     inputs, labels = _collect(lite, data, limit)
     outputs, status = _run_all(lite, inputs, timeout)
-    reference = next((name for name in REFERENCES if name in outputs), None)
+    broken = reference_kernels.broken_operators(lite.file)
+    references = OTHER_REFERENCES if broken else REFERENCES
+    reference = next((name for name in references if name in outputs), None)
     expected = outputs[reference] if reference else None
     rows = [
         _row(name, outputs[name], expected, labels) if name in outputs else Row(name, why)
@@ -154,7 +165,7 @@ def verify(
     unit = first.dtype if first.scale is None else f"{first.dtype} steps"
     operators = {operator.name for operator in lite.file.operators}
     conv_net = first.dtype == "int8" and operators <= CONV_NET
-    return Verification(tuple(rows), len(inputs[0]), reference, unit, conv_net)
+    return Verification(tuple(rows), len(inputs[0]), reference, unit, conv_net, tuple(broken))
 
 
 def _run_all(
@@ -230,7 +241,7 @@ def _agreement(outputs: Sequence[np.ndarray], expected: Sequence[np.ndarray]) ->
     same = [
         (a.argmax(axis=-1) == b.argmax(axis=-1)).ravel()
         for a, b in zip(outputs, expected, strict=True)
-        if a.shape[-1] > 1
+        if a.ndim > 1 and a.shape[-1] > 1
     ]
     return float(np.concatenate(same).mean()) if same else None
 

@@ -2,14 +2,16 @@
 
 import io
 import struct
+import time
 import zipfile
 
+import flatbuffers
 import numpy as np
 import pytest
 import tflite
 
 from sft_keras import LiteModel
-from sft_keras.android import read_metadata, with_metadata
+from sft_keras.android import read_metadata, tables, with_metadata
 from sft_keras.errors import ArgumentError, FileError
 from sft_keras.tflite import runtimes
 
@@ -161,6 +163,10 @@ def test_one_channel_is_grayscale(segments):
         ({"mean": [1, 2]}, "mean has 2 numbers, but input 'image' has 3 channels"),
         ({"std": [1, 0, 1]}, "std is .* above 0"),
         ({"mean": np.nan}, "mean is nan; .* finite"),
+        ({"mean": 1e300}, r"mean is 1e\+300; .* finite in float32"),
+        ({"std": 1e-50}, "std is 1e-50; .* above 0 in float32"),
+        ({"labels": ["a", "b", "\udce9"]}, "Label 2 is .* no Unicode"),
+        ({"description": "caf\udce9"}, "description is .* no Unicode"),
     ],
 )
 def test_what_does_not_fit_is_refused(lite, options, message):
@@ -171,6 +177,38 @@ def test_what_does_not_fit_is_refused(lite, options, message):
 def test_labels_for_two_outputs_are_refused(two):
     with pytest.raises(ArgumentError, match="2 outputs; labels are for a file with one"):
         with_metadata(two, labels=["a", "b"])
+
+
+def test_metadata_that_unfold_to_far_more_than_they_hold_are_refused():
+    builder = flatbuffers.Builder()
+
+    def shared(slot, offset, count=300):
+        builder.StartVector(4, count, 4)
+        for _ in range(count):
+            builder.PrependUOffsetTRelative(offset)
+        vector = builder.EndVector()
+        builder.StartObject(8)
+        builder.PrependUOffsetTRelativeSlot(slot, vector, 0)
+        return builder.EndObject()
+
+    tensor = shared(4, shared(0, builder.CreateString(""), 1))
+    builder.Finish(shared(3, shared(2, tensor)), b"M001")
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="share more than they hold"):
+        tables.unpack(bytes(builder.Output()))
+    assert time.perf_counter() - start < 1
+
+
+def test_labels_that_unpack_to_too_much_are_refused(described):
+    first = described.content.rindex(b"PK\3\4")
+    stream = io.BytesIO()
+    stream.write(described.content[:first])
+    with zipfile.ZipFile(stream, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", bytes(20 << 20))
+    bomb = LiteModel(stream.getvalue())
+    assert bomb.size < 50_000
+    with pytest.raises(FileError, match=r"labels unpack to 20,971,520 bytes"):
+        read_metadata(bomb)
 
 
 def test_damaged_metadata_are_refused(described):

@@ -38,6 +38,18 @@ def test_the_kotlin_has_this_models_numbers(lite, app):
         assert call in text
 
 
+def test_a_name_in_the_file_stays_in_its_comment_and_string(lite, renamed, tmp_path):
+    android.export(
+        renamed(lite, 'a"*/\n```\nval INJECTED = 1 // ${x}'), tmp_path / "app", name="net"
+    )
+    for path in (tmp_path / "app").iterdir():
+        lines = path.read_bytes().splitlines() if path.suffix != ".tflite" else []
+        assert not [line for line in lines if line.startswith((b"```\nval", b"val"))]
+    text = (tmp_path / "app" / "NetTensors.kt").read_text()
+    assert 'Input 0, "a"* /?```?val INJECTED = 1 // ${x}": int8.' in text
+    assert '"a\\u0022*/\\u000a```\\u000aval' in (tmp_path / "app" / "NetCompiled.kt").read_text()
+
+
 def test_the_readme_names_every_file(app):
     words = {word.strip(",|") for word in (app / "README.md").read_text().split()}
     assert {f"`{path.name}`" for path in app.iterdir() if path.suffix != ".md"} <= words
@@ -89,6 +101,23 @@ def test_a_dtype_that_kotlin_lacks_is_refused(lite, edited, tmp_path):
 
     with pytest.raises(UnsupportedError, match=r"'image' of the model is int16, .*'float32'"):
         android.export(edited(lite, change), tmp_path / "app")
+
+
+def test_a_whole_number_with_a_scale_is_refused(lite, edited, tmp_path):
+    def change(graph):
+        graph.tensors[graph.inputs[0]].type = schema.TensorType.INT32
+
+    with pytest.raises(UnsupportedError, match="'image' of the model is int32 with a scale"):
+        android.export(edited(lite, change), tmp_path / "app")
+
+
+def test_a_single_number_may_be_put_out(lite, edited, tmp_path):
+    def change(graph):
+        tensor = graph.tensors[graph.outputs[0]]
+        tensor.shape, tensor.shapeSignature = [], None
+
+    android.export(edited(lite, change), tmp_path / "app")
+    assert "OUTPUT_0_SIZE = 1\n" in (tmp_path / "app" / "ModelTensors.kt").read_text()
 
 
 def test_labels_for_whole_numbers_are_refused(segments, edited, tmp_path):

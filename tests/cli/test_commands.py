@@ -204,6 +204,16 @@ def test_dataset_with_more_classes_than_outputs_is_refused(cli, tmp_path, model_
     assert "3 classes" in err
 
 
+def test_model_that_puts_out_single_numbers_is_refused(cli, tmp_path, data_file):
+    image = keras.Input((6, 6, 1))
+    keras.Model(image, keras.ops.sum(image, axis=(1, 2, 3))).save(tmp_path / "in.keras")
+    code, _, err = cli(
+        "prune", tmp_path / "in.keras", tmp_path / "out.keras", f"--dataset={data_file}"
+    )
+    assert code == 2
+    assert "puts out single numbers" in err
+
+
 def test_model_with_two_inputs_is_refused(cli, tmp_path):
     inputs = [keras.Input((4,)), keras.Input((4,))]
     model = keras.Model(inputs, keras.layers.Add()(inputs))

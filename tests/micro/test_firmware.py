@@ -7,9 +7,10 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tflite
 from keras import layers
 
-from sft_keras import convert, micro
+from sft_keras import LiteModel, convert, micro
 from sft_keras.errors import ArgumentError, DataError, FileError, GateError, UnsupportedError
 from sft_keras.tflite import arena_size
 
@@ -108,6 +109,19 @@ def test_the_headers_of_data_and_io_are_c_too(firmware, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_name_in_the_file_ends_no_comment(lite, renamed, tmp_path):
+    evil = renamed(lite, "a*/\nint INJECTED = 1; /*/ \u2028\u202e\\")
+    folder = tmp_path / "firmware"
+    micro.export(evil, folder, name="net")
+    sources = ("net_arena.h", "net_io.h", "net_data.cc")
+    (tmp_path / "main.cc").write_text(
+        "".join(f'#include "{name}"\n' for name in sources) + "int INJECTED;\n"
+    )
+    compiled("g++", folder, tmp_path / "main.cc", "-fsyntax-only", output=tmp_path / "o")
+    for name in ("net_arena.h", "net_io.h"):
+        assert "a* /?int INJECTED = 1; / * / ???" in (folder / name).read_text()
+
+
 @pytest.mark.skipif(not shutil.which("arm-none-eabi-g++"), reason="gcc-arm-none-eabi is missing")
 def test_it_compiles_for_arm(firmware, tmp_path):
     (tmp_path / "main.cc").write_text(MAIN)
@@ -160,6 +174,34 @@ def test_a_float_model_and_an_operator_without_kernel_are_refused(tmp_path):
     x = np.random.default_rng(0).normal(size=(8, 4, 4, 1))
     with pytest.raises(GateError, match="GELU"):
         micro.export(convert(model, x, target="litert"), tmp_path / "firmware")
+
+
+def test_a_file_on_which_tflite_micro_crashes_is_refused(lite, tmp_path):
+    content = bytearray(lite.content)
+    graph = tflite.Model.GetRootAs(content, 0).Subgraphs(0)
+    weights = graph.Operators(0).Inputs(1)
+    graph.Tensors(weights).ShapeAsNumpy()[3] = 7
+    with pytest.raises(UnsupportedError, match="TFLite Micro cannot run the model: crashed"):
+        micro.export(LiteModel(bytes(content)), tmp_path / "firmware")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ((60000, 60000), "has shape .*no array on a device"),
+        ((4000000, 100), "bytes of memory while CONV_2D"),
+    ],
+)
+def test_a_file_that_fits_no_device_is_refused(lite, tmp_path, size, message):
+    content = bytearray(lite.content)
+    graph = tflite.Model.GetRootAs(content, 0).Subgraphs(0)
+    image = graph.Tensors(graph.Inputs(0))
+    for shape in (image.ShapeAsNumpy(), image.ShapeSignatureAsNumpy()):
+        if isinstance(shape, np.ndarray):
+            shape[1:3] = size
+    with pytest.raises(UnsupportedError, match=message):
+        micro.export(LiteModel(bytes(content)), tmp_path / "firmware")
 
 
 def test_memory_is_what_lies_there_while_an_operator_runs(lite):

@@ -1,3 +1,5 @@
+import dataclasses
+import io
 import json
 
 import keras
@@ -6,6 +8,7 @@ import pytest
 
 import sft_keras
 from sft_keras.errors import DataError, FileError
+from sft_keras.reports import plot
 from sft_keras.reports.measure import accuracy
 from sft_keras.reports.report import FILES
 
@@ -85,6 +88,23 @@ def test_save_replaces_only_when_told(report, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["report.md"]
     report.save(tmp_path, overwrite=True)
     assert (tmp_path / "report.md").read_text() != "before"
+
+
+def test_a_full_disk_leaves_the_files_as_they_were(report, tmp_path, full_disk):
+    report.save(tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with full_disk(), pytest.raises(FileError, match=r"report\.txt' cannot be written"):
+        report.save(tmp_path, overwrite=True)
+    with full_disk(), pytest.raises(FileError, match=r"report\.png' cannot be written"):
+        plot.save(report, tmp_path / "report.png")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_save_writes_utf_8_in_any_locale(report, tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "text_encoding", lambda given, *_: given or "ascii")
+    row = dataclasses.replace(report.rows[0], name="größer")
+    dataclasses.replace(report, rows=(row,)).save(tmp_path)
+    assert "größer" in (tmp_path / "report.txt").read_text(encoding="utf-8")
 
 
 def test_save_into_a_missing_folder_is_refused(report, tmp_path):

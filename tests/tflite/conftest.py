@@ -1,5 +1,6 @@
 """Tiny models and the files they give; one conversion costs some ten seconds, so few are made."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow_model_optimization as tfmot
@@ -42,6 +43,17 @@ def qat_model(samples):
 @pytest.fixture(scope="session")
 def qat_lite(qat_model):
     return sft_tflite.convert(qat_model)
+
+
+@pytest.fixture(scope="session")
+def summing(samples):
+    """A Keras model with a sum over positions, and its int8 file."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 1), name="image")
+    total = keras.layers.Lambda(lambda x: keras.ops.sum(x, axis=(1, 2)), name="total")
+    hidden = keras.layers.Conv2D(4, 3, name="conv")(image)
+    model = keras.Model(image, keras.layers.Dense(3, name="head")(total(hidden)))
+    return model, sft_tflite.convert(model, samples[0])
 
 
 @pytest.fixture

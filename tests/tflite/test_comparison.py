@@ -337,6 +337,14 @@ def test_a_model_of_other_names_keeps_its_ends_only(lite, samples):
     assert {x.reason for x in comparison.fused} == {"no tensor of its own"}
 
 
+def test_a_sum_is_compared_on_kernels_that_compute_it_rightly(summing, samples):
+    model, lite = summing
+    assert "SUM" in {operator.name for operator in lite.file.operators}
+    rows = compare_layers(model, lite, samples[0], limit=8).rows
+    assert {"total", "head"} <= {row.layer for row in rows}
+    assert min(row.sqnr for row in rows) > 20
+
+
 def test_picture(compared, tmp_path):
     path = tmp_path / "layers.png"
     compared.plot(path)
@@ -349,3 +357,11 @@ def test_picture(compared, tmp_path):
     with pytest.raises(FileError, match="cannot be written"):
         compared.plot(tmp_path / "absent" / "layers.png")
     LayerComparison((), (), 1).plot(tmp_path / "empty.png")
+
+
+def test_a_full_disk_leaves_the_picture_that_was_there(tmp_path, full_disk):
+    path = tmp_path / "layers.png"
+    path.write_text("before")
+    with full_disk(), pytest.raises(FileError, match="cannot be written"):
+        LayerComparison((), (), 1).plot(path, overwrite=True)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("layers.png", "before")]

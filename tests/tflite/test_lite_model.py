@@ -2,8 +2,10 @@ import os
 
 import numpy as np
 import pytest
+import tflite
+from tflite_mutations import set_type, tensor_of
 
-from sft_keras.errors import DataError, FileError
+from sft_keras.errors import DataError, FileError, UnsupportedError
 from sft_keras.tflite import LiteModel
 from sft_keras.tflite.lite_model import TensorDetails
 
@@ -71,6 +73,30 @@ def test_save_where_nothing_can_be_written(qat_lite, tmp_path):
     with pytest.raises(FileError, match="cannot be written"):
         qat_lite.save(tmp_path / "folder", overwrite=True)
     assert os.listdir(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda t: set_type(t, tflite.TensorType.INT4), UnsupportedError, "is int4, which no"),
+        (lambda t: set_scale(t, np.inf), FileError, "has scale inf"),
+        (lambda t: set_scale(t, 0), FileError, "has scale 0.0"),
+        (lambda t: set_scale(t, 3e38), FileError, "has scale 3.0"),
+        (lambda t: set_zero_point(t, 200), FileError, "has .* zero point 200, which int8"),
+    ],
+)
+def test_an_input_that_no_array_can_hold_is_refused(mutate, change, error, message):
+    lite = mutate(lambda model: change(tensor_of(model, 0, "Inputs", 0)))
+    with pytest.raises(error, match=f"'image' of the model {message}"):
+        _ = lite.inputs
+
+
+def set_scale(tensor, scale):
+    tensor.Quantization().ScaleAsNumpy()[:] = scale
+
+
+def set_zero_point(tensor, number):
+    tensor.Quantization().ZeroPointAsNumpy()[:] = number
 
 
 def test_load_refuses_missing_and_damaged_files(qat_lite, tmp_path):

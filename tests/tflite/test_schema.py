@@ -1,4 +1,8 @@
+import time
+
+import flatbuffers
 import pytest
+from tflite_mutations import set_length
 
 from sft_keras.errors import FileError
 from sft_keras.tflite import schema
@@ -37,6 +41,45 @@ def test_every_truncation_is_refused(qat_lite):
     for length in range(8, len(content), 7):
         with pytest.raises(FileError):
             schema.read(content[:length], "'cut.tflite'")
+
+
+def test_a_file_that_puts_nothing_out_is_refused(mutate):
+    with pytest.raises(FileError, match="nothing to put out"):
+        mutate(lambda model: set_length(model.Subgraphs(0)._tab, 2, 0))
+
+
+def shared_tables(tensors, graphs, name="t"):
+    """A file whose offsets all lead to one tensor and to one subgraph."""
+    builder = flatbuffers.Builder()
+
+    def table(slots, fields):
+        builder.StartObject(slots)
+        for slot, offset in fields.items():
+            builder.PrependUOffsetTRelativeSlot(slot, offset, 0)
+        return builder.EndObject()
+
+    def vector(offset, count):
+        builder.StartVector(4, count, 4)
+        for _ in range(count):
+            builder.PrependUOffsetTRelative(offset)
+        return builder.EndVector()
+
+    buffers = vector(table(3, {}), 1)
+    graph = table(6, {0: vector(table(12, {3: builder.CreateString(name)}), tensors)})
+    builder.Finish(table(8, {2: vector(graph, graphs), 4: buffers}), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("tensors", "graphs", "name"), [(600, 600, "t"), (600, 1, 600 * "t"), (1, 600, 600 * "t")]
+)
+def test_a_file_that_unfolds_to_far_more_than_it_holds_is_refused(tensors, graphs, name):
+    content = shared_tables(tensors, graphs, name)
+    assert len(content) < 6000
+    start = time.perf_counter()
+    with pytest.raises(FileError, match=r"'a\.tflite' is truncated or corrupt .*share"):
+        schema.read(content, "'a.tflite'")
+    assert time.perf_counter() - start < 1
 
 
 def test_errors_name_the_file(qat_lite):

@@ -57,6 +57,12 @@ def test_labels_that_are_no_classes_give_no_accuracy(qat_lite, samples, only_lit
     assert verify(qat_lite, x)["litert"].accuracy is None
 
 
+def test_of_single_numbers_no_argmax_is_compared():
+    numbers = np.array([1, 5, 3], "int8")
+    row = verification._row("litert", [numbers], [numbers], None)
+    assert (row.differing, row.agreement) == (0, None)
+
+
 def test_it_prints_as_a_table_and_goes_to_json(verified):
     lines = str(verified).splitlines()
     assert len(lines) == len(NAMES) + 2
@@ -93,6 +99,16 @@ def test_a_runtime_that_crashes_is_a_row(aborting, samples):
     assert verified["litert"].status == "runs"
     assert verified.tflm_matches_reference is None
     assert "crashed with SIGABRT" in str(verified)
+
+
+def test_where_reference_kernels_are_wrong_none_is_the_reference(summing, samples):
+    _, lite = summing
+    verified = verify(lite, samples, limit=8)
+    assert (verified.reference, verified.broken) == ("litert", ("SUM",))
+    assert "reference kernels (-ref) compute SUM wrongly" in str(verified)
+    assert verified["litert-ref"].largest_difference > 50
+    if verified["tflm"].runs:
+        assert verified["tflm"].largest_difference <= 1
 
 
 def test_a_mismatch_is_noticed():

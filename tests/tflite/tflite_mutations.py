@@ -32,9 +32,14 @@ def set_operator(model, operator, code):
 
 
 def forget_signatures(model):
-    offset = model._tab.Pos + model._tab.Offset(4 + 2 * 7)
-    vector = offset + np.frombuffer(model._tab.Bytes, np.uint32, 1, offset)[0]
-    np.frombuffer(model._tab.Bytes, np.uint32, 1, vector)[:] = 0
+    set_length(model._tab, 7, 0)
+
+
+def set_length(table, slot, length):
+    """The length of a table's vector."""
+    offset = table.Pos + table.Offset(4 + 2 * slot)
+    vector = offset + np.frombuffer(table.Bytes, np.uint32, 1, offset)[0]
+    np.frombuffer(table.Bytes, np.uint32, 1, vector)[:] = length
 
 
 def _scalar(table, slot, dtype):

@@ -25,7 +25,9 @@ def work(name: str, folder: Path) -> None:
         inputs = list(stored.values())
     rows = [step([array[i : i + 1] for array in inputs]) for i in range(len(inputs[0]))]
     columns = zip(*rows, strict=True)
-    np.savez(folder / "outputs.npz", *(np.concatenate(column) for column in columns))
+    # An output may be a single number, without the axis that samples are joined along.
+    joined = (np.concatenate([np.atleast_1d(row) for row in column]) for column in columns)
+    np.savez(folder / "outputs.npz", *joined)
 
 
 if __name__ == "__main__":
