@@ -12,6 +12,7 @@ from typing import Any
 import tf_keras
 
 from sft_keras.errors import FileError
+from sft_keras.quantization import cycles
 
 # Arrays and the like, which tf_keras makes of the values that stand beside them.
 VALUES = {"__tensor__", "__numpy__", "__bytes__"}
@@ -32,7 +33,7 @@ FUNCTIONS = (tf_keras.activations, tf_keras.losses, tf_keras.metrics)
 
 
 def require_safe(path: str) -> None:
-    """Refuses a file that could run code when tf_keras loads it.
+    """Refuses a file that could run code when tf_keras loads it, or never end.
 
     Call it in the scope of custom objects in which the file will be loaded.
 
@@ -42,12 +43,22 @@ def require_safe(path: str) -> None:
     Raises:
         FileError: the file is no whole `.keras` file, or names what is not known to be harmless.
     """
-    for part in _dicts(_read_config(path)):
+    config = _read_config(path)
+    shared: dict[Any, tuple] = {}
+    for part in _dicts(config):
         if "class_name" in part and not _is_safe(part):
             raise FileError(
                 f"'{path}' names {_name(part)}, which could run any code; build the model of "
                 "layers of tf_keras and registered ones, and save it again."
             )
+        if "shared_object_id" in part:
+            here = (part.get("class_name"), part.get("config"))
+            if shared.setdefault(str(part["shared_object_id"]), here) != here:
+                raise FileError(
+                    f"'{path}' has two objects of one number ({_name(part)}); save the model again."
+                )
+        if isinstance(part.get("layers"), list):
+            cycles.require_none(path, part["layers"])
 
 
 def _read_config(path: str) -> Any:
