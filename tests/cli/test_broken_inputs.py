@@ -191,6 +191,42 @@ def test_a_layer_without_its_weights_takes_no_memory(tmp_path, model_file, units
     require_refused_in_little_memory(path, r"wide\.keras")
 
 
+def deep_in(config, built):
+    """A layer of 20,000 outputs for as many inputs."""
+    dense = config["config"]["layers"][-1]
+    dense["config"]["units"] = 20_000
+    dense["build_config"] = {"input_shape": [None, 20_000]} if built else None
+    dense["inbound_nodes"] = []
+
+
+def large_kernel_in(config, built):
+    """A convolution whose kernel is much larger than the file."""
+    conv = next(x for x in config["config"]["layers"] if x["class_name"] == "Conv2D")
+    conv["config"]["kernel_size"] = [5000, 5000]
+    conv["build_config"] = {"input_shape": [None, 6000, 6000, 1]} if built else None
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("change", [deep_in, large_kernel_in])
+def test_layers_of_more_weights_than_the_file_take_no_memory(tmp_path, model_file, change, built):
+    def changed(config):
+        config = json.loads(config)
+        change(config, built)
+        return json.dumps(config).encode()
+
+    path = tmp_path / "wide.keras"
+    path.write_bytes(rezipped(model_file.read_bytes(), "config.json", changed))
+    require_refused_in_little_memory(path, r"wide\.keras' has layers with .* weights")
+
+
+@pytest.mark.parametrize("member", ["config.json", "metadata.json"])
+def test_a_config_larger_than_any_network_s_is_refused(tmp_path, model_file, member):
+    path = tmp_path / "long.keras"
+    content = b'{"a":[' + b",".join([b"[]"] * (3 << 20)) + b"]}"
+    path.write_bytes(rezipped(model_file.read_bytes(), member, lambda _: content))
+    require_refused_in_little_memory(path, rf"{member} in '.*long\.keras' has 9,437,191 bytes")
+
+
 def test_weights_that_never_end_are_refused_before_they_fill_the_memory(tmp_path, model_file):
     # A damaged copy of such weights, in which HDF5 goes in circles and takes more each time.
     endless = gzip.decompress((Path(__file__).parent / "endless.h5.gz").read_bytes())
