@@ -152,14 +152,12 @@ def _require_image(path):
 
 
 def _npz(path, batch_size, seed):
-    arrays = _read_npz(path)
-    held_out = "val" if "x_val" in arrays else "test"
-    names = ("x_train", "y_train", f"x_{held_out}", f"y_{held_out}")
+    names, arrays = _read_npz(path)
     missing = [name for name in names if name not in arrays]
     if missing:
         raise DataError(f"'{path}' lacks {', '.join(missing)}; it needs {NPZ_KEYS}.")
-    train = _samples(path, *names[:2], arrays)
-    val = _samples(path, *names[2:], arrays)
+    train = _samples(path, names[0], names[1], arrays)
+    val = _samples(path, names[2], names[3], arrays)
     if train[0].shape[1:] != val[0].shape[1:]:
         raise DataError(
             f"In '{path}', samples of x_train have shape {train[0].shape[1:]}, those of {names[2]} "
@@ -172,7 +170,10 @@ def _read_npz(path):
     try:
         # Pickled objects could run any code when loaded.
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            held_out = "val" if "x_val" in file.files else "test"
+            names = ("x_train", "y_train", f"x_{held_out}", f"y_{held_out}")
+            # Whatever else is in the file could take any memory.
+            return names, {name: file[name] for name in names if name in file.files}
     except Exception as error:  # a damaged header can raise whatever Python's tokenizer does
         raise DataError(
             f"'{path}' is not a readable .npz file of plain arrays; write it with numpy.savez."
@@ -204,7 +205,7 @@ def _samples(path, x_name, y_name, arrays):
 
 def _numbers(path, name, x):
     if x.dtype == np.uint8:
-        pixels = (x / 255).astype("float32")
+        pixels = x / np.float32(255)
         return pixels[..., np.newaxis] if x.ndim == 3 else pixels
     if x.dtype.kind not in "fiu":
         raise DataError(f"{name} in '{path}' has dtype {x.dtype}; it must hold numbers.")

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -131,6 +133,26 @@ def test_npz_bytes_are_pixels_and_test_arrays_serve_for_validation(npz):
     data = datasets.load(path)
     assert data.input_shape == (4, 4, 1)
     assert np.array_equal(np.unique(values(data.val)[0]), [1.0])
+
+
+def peak_of_loading(path):
+    """Most bytes of arrays at a time."""
+    tracemalloc.start()
+    datasets.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("name", ["notes", "x_test"])
+def test_npz_arrays_that_are_not_needed_are_not_read(npz, name):
+    assert peak_of_loading(npz(**{name: np.zeros(2**26, "uint8")})) < 2**25
+    assert datasets.load(npz(**{name: np.array([{}])})).num_classes == 3
+
+
+def test_npz_bytes_take_no_more_memory_than_their_floats(npz):
+    pixels = np.zeros((12, 2**9, 2**9), "uint8")
+    assert peak_of_loading(npz(x_train=pixels, x_val=pixels[:6])) < 8 * 1.5 * pixels.size
 
 
 @pytest.mark.parametrize(
