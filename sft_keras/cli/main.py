@@ -55,7 +55,17 @@ def _run_command(args: argparse.Namespace) -> int:
     except SftKerasError as error:
         sys.stderr.write(f"sft-keras: {error}\n")
         return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"sft-keras: {_of_the_system(error)}\n")
+        return USAGE_ERROR
     return 0
+
+
+def _of_the_system(error: OSError) -> str:
+    reason = error.strerror or error
+    if error.filename is None:
+        return f"The system refused a file ({reason}); check paths and free space."
+    return f"'{error.filename}' cannot be used ({reason}); give another path."
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -67,6 +77,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         return parser.parse_args(argv[1:])
     except flags.Error as error:  # a --flagfile that cannot be read
         return parser.error(str(error))
+    except UnicodeDecodeError as error:
+        return parser.error(f"--flagfile is no text ({error})")
 
 
 def _parser() -> argparse_flags.ArgumentParser:

@@ -80,6 +80,34 @@ def test_missing_flagfile_is_named(cli):
     assert "absent.txt" in err
 
 
+def test_flagfile_that_is_no_text_is_refused(cli, tmp_path):
+    (tmp_path / "flags.bin").write_bytes(b"\xff\xfe--epochs=3\n")
+    code, _, err = cli("prune", f"--flagfile={tmp_path / 'flags.bin'}")
+    assert code == 2
+    assert "--flagfile is no text" in err
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", f"{LONG}.keras"),
+        ("inspect", f"{LONG}.tflite"),
+        ("shrink", "a.keras", f"{LONG}.keras"),
+        ("compress", "--dataset=digits", f"--output_dir={LONG}"),
+        ("compress", f"--dataset={LONG}", "--output_dir=absent"),
+    ],
+)
+def test_a_path_that_the_system_refuses_is_one_sentence(cli, arguments):
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert err.startswith("sft-keras: ")
+    assert "File name too long" in err
+    assert err.count("\n") == 1
+
+
 def test_refusal_is_one_sentence_with_the_error_s_exit_code(cli, tmp_path):
     code, out, err = cli("shrink", tmp_path / "absent.keras", tmp_path / "out.keras")
     assert code == 2
