@@ -130,7 +130,7 @@ def _image_folder(folder, batch_size, image_size, color_mode, seed):
             "files into its subfolders."
         ) from error
     for path in (*train.file_paths, *val.file_paths):
-        _require_image(path)
+        _require_image(path, train.element_spec[0].shape[-1])
 
     def to_unit_range(images, y):
         return images / 255.0, y
@@ -143,12 +143,14 @@ def _image_folder(folder, batch_size, image_size, color_mode, seed):
     )
 
 
-def _require_image(path):
+def _require_image(path, channels):
     # In the middle of an epoch TensorFlow's own error does not say which file it is about.
     try:
-        tf.io.decode_image(tf.io.read_file(path), expand_animations=False)
-    except tf.errors.InvalidArgumentError as error:
-        raise DataError(f"'{path}' is not a readable image; repair or remove it.") from error
+        tf.io.decode_image(tf.io.read_file(path), channels, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"'{path}' is not a readable image of {channels} channels; repair or remove it."
+        ) from error
 
 
 def _npz(path, batch_size, seed):

@@ -117,6 +117,25 @@ def test_unreadable_image_is_named(tmp_path, content):
         datasets.load(str(tmp_path))
 
 
+def test_link_to_nowhere_is_named(tmp_path):
+    write_images(tmp_path, {"white": 4, "black": 4})
+    (tmp_path / "white" / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"lost\.png' is not a readable image"):
+        datasets.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "color_mode"),
+    [("gif", "P", "grayscale"), ("bmp", "RGB", "grayscale"), ("jpg", "RGB", "rgba")],
+)
+def test_image_without_the_channels_of_the_color_mode_is_named(tmp_path, suffix, mode, color_mode):
+    write_images(tmp_path, {"white": 4, "black": 4})
+    image = keras.utils.array_to_img(np.zeros((9, 9, 3)), scale=False).convert(mode)
+    image.save(tmp_path / "white" / f"other.{suffix}")
+    with pytest.raises(DataError, match=rf"other\.{suffix}' is not a readable image of [14] chann"):
+        datasets.load(str(tmp_path), color_mode=color_mode)
+
+
 def test_npz_holds_what_was_saved(npz):
     data = datasets.load(npz(y_train=(np.arange(12) % 3)[:, np.newaxis]))
     (x, y), (x_val, _) = values(data.train), values(data.val)
