@@ -99,5 +99,5 @@ def _write(folder, model, result, report, labels):
     result.shrunk.save(folder / "shrunk.keras")
     result.quantized.save(folder / "quantized.keras")
     result.lite.save(folder / "model.tflite")
-    (folder / "labels.txt").write_text("\n".join(labels) + "\n")
+    (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
     report.save(folder)
