@@ -98,7 +98,8 @@ def with_metadata(
         A `LiteModel` that computes the same.
 
     Raises:
-        ArgumentError: `labels` do not fit the output, or `mean` and `std` an input.
+        ArgumentError: `labels` do not fit the output, or `mean` and `std` an input, or a text is
+            no Unicode.
 
     Example:
         >>> lite = sft_keras.android.with_metadata(lite, labels=["no", "yes"], std=255)
@@ -106,6 +107,8 @@ def with_metadata(
     """
     exporting.require_labels(lite, labels)
     texts = {"name": name, "description": description, "version": version}
+    for field, text in texts.items():
+        _require_text(field, text)
     subgraph = {
         "input_tensor_metadata": [_input(details, mean, std) for details in lite.inputs],
         "output_tensor_metadata": [_output(details, labels) for details in lite.outputs],
@@ -121,6 +124,15 @@ def with_metadata(
     _attach(model, content)
     files = {LABELS_FILE: labels_text(labels)} if labels else {}
     return LiteModel(_zipped(packed(model), files), lite.name)
+
+
+def _require_text(field: str, text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # bytes of a command line that are no UTF-8
+        raise ArgumentError(
+            f"The {field} {text!r} is no Unicode text; write it in UTF-8."
+        ) from error
 
 
 def read_metadata(lite: LiteModel) -> Metadata | None:
@@ -179,14 +191,16 @@ def normalization(details: TensorDetails, mean: Any, std: Any) -> tuple[list, li
     found = []
     for name, value in (("mean", mean), ("std", std)):
         numbers = np.ravel(value).astype(np.float64).tolist()
+        with np.errstate(over="ignore"):
+            stored = np.asarray(numbers, np.float32)  # as the file and Kotlin have them
         if len(numbers) not in (1, channels):
             raise ArgumentError(
                 f"{name} has {len(numbers)} numbers, but input '{details.name}' has {channels} "
                 "channels; give one number, or one a channel."
             )
-        if not all(math.isfinite(x) and (name == "mean" or x > 0) for x in numbers):
+        if not all(math.isfinite(x) and (name == "mean" or x > 0) for x in stored):
             wanted = "finite" if name == "mean" else "above 0"
-            raise ArgumentError(f"{name} is {value}; give numbers that are {wanted}.")
+            raise ArgumentError(f"{name} is {value}; give numbers that are {wanted} in float32.")
         found.append(numbers)
     length = max(map(len, found))
     means, stds = (numbers * (length // len(numbers)) for numbers in found)

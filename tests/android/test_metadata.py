@@ -161,6 +161,10 @@ def test_one_channel_is_grayscale(segments):
         ({"mean": [1, 2]}, "mean has 2 numbers, but input 'image' has 3 channels"),
         ({"std": [1, 0, 1]}, "std is .* above 0"),
         ({"mean": np.nan}, "mean is nan; .* finite"),
+        ({"mean": 1e300}, r"mean is 1e\+300; .* finite in float32"),
+        ({"std": 1e-50}, "std is 1e-50; .* above 0 in float32"),
+        ({"std": 1e300}, r"std is 1e\+300; .* above 0 in float32"),
+        ({"description": "caf\udce9"}, "description 'caf.udce9' is no Unicode"),
     ],
 )
 def test_what_does_not_fit_is_refused(lite, options, message):
