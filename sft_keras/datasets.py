@@ -130,7 +130,7 @@ def _image_folder(folder, batch_size, image_size, color_mode, seed):
             "files into its subfolders."
         ) from error
     for path in (*train.file_paths, *val.file_paths):
-        _require_image(path)
+        _require_image(path, train.element_spec[0].shape[-1])
 
     def to_unit_range(images, y):
         return images / 255.0, y
@@ -143,23 +143,23 @@ def _image_folder(folder, batch_size, image_size, color_mode, seed):
     )
 
 
-def _require_image(path):
+def _require_image(path, channels):
     # In the middle of an epoch TensorFlow's own error does not say which file it is about.
     try:
-        tf.io.decode_image(tf.io.read_file(path), expand_animations=False)
-    except tf.errors.InvalidArgumentError as error:
-        raise DataError(f"'{path}' is not a readable image; repair or remove it.") from error
+        tf.io.decode_image(tf.io.read_file(path), channels, expand_animations=False)
+    except tf.errors.OpError as error:
+        raise DataError(
+            f"'{path}' is not a readable image of {channels} channels; repair or remove it."
+        ) from error
 
 
 def _npz(path, batch_size, seed):
-    arrays = _read_npz(path)
-    held_out = "val" if "x_val" in arrays else "test"
-    names = ("x_train", "y_train", f"x_{held_out}", f"y_{held_out}")
+    names, arrays = _read_npz(path)
     missing = [name for name in names if name not in arrays]
     if missing:
         raise DataError(f"'{path}' lacks {', '.join(missing)}; it needs {NPZ_KEYS}.")
-    train = _samples(path, *names[:2], arrays)
-    val = _samples(path, *names[2:], arrays)
+    train = _samples(path, names[0], names[1], arrays)
+    val = _samples(path, names[2], names[3], arrays)
     if train[0].shape[1:] != val[0].shape[1:]:
         raise DataError(
             f"In '{path}', samples of x_train have shape {train[0].shape[1:]}, those of {names[2]} "
@@ -172,7 +172,10 @@ def _read_npz(path):
     try:
         # Pickled objects could run any code when loaded.
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            held_out = "val" if "x_val" in file.files else "test"
+            names = ("x_train", "y_train", f"x_{held_out}", f"y_{held_out}")
+            # Whatever else is in the file could take any memory.
+            return names, {name: file[name] for name in names if name in file.files}
     except Exception as error:  # a damaged header can raise whatever Python's tokenizer does
         raise DataError(
             f"'{path}' is not a readable .npz file of plain arrays; write it with numpy.savez."
@@ -204,7 +207,7 @@ def _samples(path, x_name, y_name, arrays):
 
 def _numbers(path, name, x):
     if x.dtype == np.uint8:
-        pixels = (x / 255).astype("float32")
+        pixels = x / np.float32(255)
         return pixels[..., np.newaxis] if x.ndim == 3 else pixels
     if x.dtype.kind not in "fiu":
         raise DataError(f"{name} in '{path}' has dtype {x.dtype}; it must hold numbers.")

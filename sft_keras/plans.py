@@ -113,20 +113,21 @@ class Plan:
         """
         try:
             text = Path(path).read_text(encoding="utf-8")
-        except OSError as error:
-            raise FileError(
-                f"'{path}' cannot be read ({error.strerror}); give the path of a plan."
-            ) from error
         except UnicodeDecodeError as error:
             raise FileError(f"'{path}' is no text; give the path of a plan.") from error
+        except (OSError, ValueError) as error:  # a path that no system takes is a ValueError
+            reason = getattr(error, "strerror", None) or error
+            raise FileError(
+                f"'{path}' cannot be read ({reason}); give the path of a plan."
+            ) from error
         try:
             return cls.from_dict(json.loads(text, object_pairs_hook=_unique_keys))
-        except (json.JSONDecodeError, RecursionError) as error:
+        except ArgumentError as error:
+            raise FileError(f"'{path}' is no plan: {error}") from error
+        except (ValueError, RecursionError) as error:  # Python reads no number of 5,000 digits
             raise FileError(
                 f"'{path}' is not whole JSON ({error}); mend or save it anew."
             ) from error
-        except ArgumentError as error:
-            raise FileError(f"'{path}' is no plan: {error}") from error
 
     def __str__(self) -> str:
         lines = [f"{'pruned':>6}  {'filters':>7}  layers"]
@@ -316,8 +317,8 @@ def _is_count(value: Any) -> bool:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict:
     data = dict(pairs)
     if len(data) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ArgumentError(f"'{twice}' is there twice; join the two.")
     return data
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -115,6 +117,25 @@ def test_unreadable_image_is_named(tmp_path, content):
         datasets.load(str(tmp_path))
 
 
+def test_link_to_nowhere_is_named(tmp_path):
+    write_images(tmp_path, {"white": 4, "black": 4})
+    (tmp_path / "white" / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(DataError, match=r"lost\.png' is not a readable image"):
+        datasets.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode", "color_mode"),
+    [("gif", "P", "grayscale"), ("bmp", "RGB", "grayscale"), ("jpg", "RGB", "rgba")],
+)
+def test_image_without_the_channels_of_the_color_mode_is_named(tmp_path, suffix, mode, color_mode):
+    write_images(tmp_path, {"white": 4, "black": 4})
+    image = keras.utils.array_to_img(np.zeros((9, 9, 3)), scale=False).convert(mode)
+    image.save(tmp_path / "white" / f"other.{suffix}")
+    with pytest.raises(DataError, match=rf"other\.{suffix}' is not a readable image of [14] chann"):
+        datasets.load(str(tmp_path), color_mode=color_mode)
+
+
 def test_npz_holds_what_was_saved(npz):
     data = datasets.load(npz(y_train=(np.arange(12) % 3)[:, np.newaxis]))
     (x, y), (x_val, _) = values(data.train), values(data.val)
@@ -131,6 +152,26 @@ def test_npz_bytes_are_pixels_and_test_arrays_serve_for_validation(npz):
     data = datasets.load(path)
     assert data.input_shape == (4, 4, 1)
     assert np.array_equal(np.unique(values(data.val)[0]), [1.0])
+
+
+def peak_of_loading(path):
+    """Most bytes of arrays at a time."""
+    tracemalloc.start()
+    datasets.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
+
+
+@pytest.mark.parametrize("name", ["notes", "x_test"])
+def test_npz_arrays_that_are_not_needed_are_not_read(npz, name):
+    assert peak_of_loading(npz(**{name: np.zeros(2**26, "uint8")})) < 2**25
+    assert datasets.load(npz(**{name: np.array([{}])})).num_classes == 3
+
+
+def test_npz_bytes_take_no_more_memory_than_their_floats(npz):
+    pixels = np.zeros((12, 2**9, 2**9), "uint8")
+    assert peak_of_loading(npz(x_train=pixels, x_val=pixels[:6])) < 8 * 1.5 * pixels.size
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import json
+import time
 
 import numpy as np
 import pytest
@@ -194,6 +195,7 @@ def test_bad_indices_are_refused(indices, message):
         ("", "is not whole JSON"),
         ('{"version": 1, "layers": {"conv"', "is not whole JSON"),
         ("[" * 100_000, "is not whole JSON"),
+        ('{"version": 1, "layers": {"a": {"prune": [%s]}}}' % ("1" * 5000), "is not whole JSON"),
         (b"\xff\xfe\x00", "is no text"),
         ("[1, 2]", "needs 'version' and 'layers'"),
         ('{"class_name": "Functional"}', "needs 'version' and 'layers'"),
@@ -223,6 +225,21 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, content, message):
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(FileError, match="No such file"):
         Plan.load(tmp_path / "absent.json")
+
+
+def test_a_path_that_no_system_takes_is_refused():
+    with pytest.raises(FileError, match="cannot be read"):
+        Plan.load("plan\0.json")
+
+
+def test_a_name_among_many_that_is_there_twice_is_found_at_once(tmp_path):
+    rows = ",".join(f'"layer{i % 39_999}": 0' for i in range(1, 40_000))
+    path = tmp_path / "plan.json"
+    path.write_text('{"version": 1, "layers": {' + rows + ', "layer39998": 0}}')
+    start = time.monotonic()
+    with pytest.raises(FileError, match="'layer39998' is there twice"):
+        Plan.load(path)
+    assert time.monotonic() - start < 5
 
 
 @pytest.mark.parametrize(

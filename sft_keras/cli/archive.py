@@ -7,15 +7,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sft_keras.cli import layer_sizes
 from sft_keras.errors import FileError
 from sft_keras.tflite import child
 
 # Keras does not compress. A file of another's that blows up to more than this is no model.
 MOST_BYTES, MOST_TIMES = 2**30, 100
+# Of a config, from which Python makes twenty times as much; the largest networks have a megabyte.
+MOST_CONFIG = 2**23
 # Sizes of layers that have a weight for each of so many.
 WIDTHS = ("units", "filters", "input_dim", "output_dim", "key_dim", "num_heads", "state_size")
 WEIGHTS_A_BYTE = 2  # with four bits each
+FEW_WEIGHTS = 2**27  # that may be guessed wrongly
 SECONDS, BYTES_A_SECOND = 60, 1e6  # that reading the weights may take, at the slowest
+WEIGHTS = "model.weights.h5"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +53,7 @@ def read(path: str) -> Archive:
     try:
         with zipfile.ZipFile(path) as archive:
             size = _unpacked_size(path, archive)
+            weights = archive.getinfo(WEIGHTS).file_size
             metadata, config = (
                 json.loads(archive.read(f"{name}.json")) for name in ("metadata", "config")
             )
@@ -55,6 +61,7 @@ def read(path: str) -> Archive:
         if damaged is not None:
             raise zipfile.BadZipFile(damaged)
         _require_weights(path, config, size)
+        _require_kernels(path, config, weights)
         _require_whole_weights(path, size)
         return Archive(str(metadata["keras_version"]), config.get("compile_config") or {})
     except FileError:
@@ -74,6 +81,12 @@ def _unpacked_size(path: str, archive: zipfile.ZipFile) -> int:
             f"'{path}' has {packed:,} bytes and would unpack to {size:,}; save the model again "
             "with model.save(), which does not compress."
         )
+    for name in ("metadata.json", "config.json"):
+        if (described := archive.getinfo(name).file_size) > MOST_CONFIG:
+            raise FileError(
+                f"{name} in '{path}' has {described:,} bytes, more than any network needs "
+                f"({MOST_CONFIG:,}); save the model again with model.save()."
+            )
     return size
 
 
@@ -85,6 +98,17 @@ def _require_weights(path: str, config: Any, size: int) -> None:
                 f"'{path}' has a layer with {key}={width:,} and no weights for so many; save the "
                 "model again with model.save()."
             )
+
+
+def _require_kernels(path: str, config: Any, size: int) -> None:
+    """Refuses layers that have more weights together than `size` bytes can hold."""
+    known, guessed = layer_sizes.weights(config)
+    most = WEIGHTS_A_BYTE * size
+    if known > most or known + guessed > max(most, FEW_WEIGHTS):
+        raise FileError(
+            f"'{path}' has layers with {known + guessed:,.0f} weights and holds {size:,} bytes of "
+            "them; save the model again with model.save()."
+        )
 
 
 def _require_whole_weights(path: str, size: int) -> None:

@@ -5,13 +5,27 @@ import math
 import re
 
 ONE_LINE_PER_EPOCH = 2  # Keras' verbosity without progress bars
+MOST, MOST_SEED, MOST_PIXELS = 2**31 - 1, 2**32 - 1, 2**15
 
 
 def positive_int(text: str) -> int:
-    """A whole number above 0."""
+    """A whole number above 0 that TensorFlow can count to."""
     if not re.fullmatch(r"0*[1-9]\d*", text):
         raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return _no_more(text, MOST)
+
+
+def _no_more(text, most):
+    if len(text.lstrip("0")) > len(str(most)) or int(text) > most:
+        raise argparse.ArgumentTypeError(f"{text} is more than {most:,}")
     return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number that NumPy takes for a seed."""
+    if not re.fullmatch(r"\d+", text):
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 0 or more")
+    return _no_more(text, MOST_SEED)
 
 
 def ratio(text: str) -> float | dict[str, float]:
@@ -56,7 +70,7 @@ def image_size(text: str) -> tuple[int, int]:
     if not match:
         raise argparse.ArgumentTypeError(f"{text} is not like 96 or 96x128")
     height, width = match[1], match[2] or match[1]
-    return int(height), int(width)
+    return _no_more(height, MOST_PIXELS), _no_more(width, MOST_PIXELS)
 
 
 def numbers(text: str) -> list[float]:
@@ -106,7 +120,7 @@ def add_dataset(parser: argparse.ArgumentParser, *, required: bool = True) -> No
     add_number(parser, "batch_size", 32, "samples per batch")
     parser.add_argument(
         "--seed",
-        type=int,
+        type=seed,
         default=0,
         help="seed of the held-out split, shuffling and training; default: %(default)s",
     )

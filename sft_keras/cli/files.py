@@ -25,6 +25,8 @@ def load_model(path: str) -> Any:
     quiet.import_tensorflow()
     try:
         return load(path, contents)
+    except FileError:
+        raise
     except Exception as error:  # a file made by others can break the loader in any way
         raise FileError(
             f"'{path}' cannot be loaded: {_reason(error)}; save the model again, with registered "
@@ -59,7 +61,7 @@ def _is_of_a_backend(optimizer):
 def _load_tf_keras(path, contents):
     from sft_keras.quantization import load_model
 
-    return load_model(path)  # safe_mode is the default, as in Keras 3
+    return load_model(path)
 
 
 def read_labels(path: str | None) -> list[str] | None:

@@ -1,6 +1,7 @@
 """The `sft-keras` command: an absl app with one subcommand a file."""
 
 import argparse
+import io
 import os
 import sys
 
@@ -37,14 +38,17 @@ USAGE_ERROR = 2
 def run(argv: list[str] | None = None) -> None:
     """Runs the command line and exits the process.
 
-    The exit code is 0 for success, 2 for wrong arguments, the error's own `exit_code` where the
-    package refuses something, and 1, with a traceback, for a bug.
+    The exit code is 0 for success, 2 for wrong arguments and what the system refuses, such as
+    memory, the error's own `exit_code` where the package refuses something, and 1, with a
+    traceback, for a bug.
 
     Args:
         argv: the program's name and arguments; `sys.argv` by default.
     """
     # TFMOT and the converter need it, and .keras files load on it whatever they were trained on.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names that the terminal has no letters for
+        sys.stdout.reconfigure(errors="backslashreplace")
     app.run(_run_command, argv=argv, flags_parser=_parse)
 
 
@@ -55,7 +59,19 @@ def _run_command(args: argparse.Namespace) -> int:
     except SftKerasError as error:
         sys.stderr.write(f"sft-keras: {error}\n")
         return error.exit_code
+    except (OSError, MemoryError) as error:
+        sys.stderr.write(f"sft-keras: {_of_the_system(error)}\n")
+        return USAGE_ERROR
     return 0
+
+
+def _of_the_system(error: OSError | MemoryError) -> str:
+    if isinstance(error, MemoryError):
+        return "The memory is too small for this; give a smaller --batch_size or model."
+    reason = error.strerror or error
+    if error.filename is None:
+        return f"The system refused a file ({reason}); check paths and free space."
+    return f"'{error.filename}' cannot be used ({reason}); give another path."
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -67,6 +83,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         return parser.parse_args(argv[1:])
     except flags.Error as error:  # a --flagfile that cannot be read
         return parser.error(str(error))
+    except UnicodeDecodeError as error:
+        return parser.error(f"--flagfile is no text ({error})")
 
 
 def _parser() -> argparse_flags.ArgumentParser:

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 
+from sft_keras.quantization import trust
 from sft_keras.quantization.graph import like
 from sft_keras.quantization.pixels import HIGH, LOW
 
@@ -259,6 +260,7 @@ def _own_name(variable: Any) -> str:
 
 
 def load(path: str) -> tf_keras.Model:
-    """Loads a model with TFMOT's layers in it."""
+    """Loads a model with TFMOT's layers in it, if it can run no code of its own."""
     with tfmot.quantization.keras.quantize_scope():
+        trust.require_safe(path)
         return tf_keras.models.load_model(path)

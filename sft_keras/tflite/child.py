@@ -4,6 +4,7 @@ The TFLite converter and the runtimes are C++ that ends the whole process on wha
 expect.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 
 PACKAGE_PARENT = Path(__file__).resolve().parents[2]
 STDERR_LINES = 8
+LONGEST = 1e6  # seconds: eleven days, for the system takes no number as large as one likes
 # Information and warnings of TensorFlow's C++, its error where no GPU is, a traceback's frames.
 NOISE = re.compile(r"^(WARNING|INFO|[IW]\d{4} |\d{4}-\d\d-\d\d.*: [IW] |Traceback| )|cuInit")
 
@@ -36,21 +38,38 @@ def run(module: str, arguments: Sequence[str | Path], timeout: float) -> None:
     """
     command = [sys.executable, "-m", module, *map(str, arguments)]
     # An empty folder to start in: `python -m` puts it first on the path.
-    with tempfile.TemporaryDirectory(prefix="sft_keras_") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="sft_keras_") as folder,
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # so that it can be ended with all that it starts
+        ) as child,
+    ):
         try:
-            child = subprocess.run(
-                command,
-                cwd=folder,
-                env=_environment(),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout,
-                check=False,
-            )
+            _, stderr = child.communicate(timeout=min(timeout, LONGEST))
         except subprocess.TimeoutExpired as error:
+            _kill(child)
             raise ChildError(f"no end after {timeout:g} s{_end_of(error.stderr)}") from error
+        except BaseException:  # Ctrl-C reaches no other session
+            _kill(child)
+            raise
     if child.returncode:
-        raise ChildError(f"{_how_it_ended(child.returncode)}{_end_of(child.stderr)}")
+        raise ChildError(f"{_how_it_ended(child.returncode)}{_end_of(stderr)}")
+
+
+def _kill(child: subprocess.Popen) -> None:
+    """Ends a child and the processes that it started."""
+    if os.name == "posix":
+        with contextlib.suppress(ProcessLookupError):  # all have ended already
+            os.killpg(child.pid, signal.SIGKILL)
+    else:
+        child.kill()
+    child.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -217,9 +217,10 @@ class LiteModel:
         """
         try:
             content = Path(path).read_bytes()
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a path that no system takes is a ValueError
+            reason = getattr(error, "strerror", None) or error
             raise FileError(
-                f"'{path}' cannot be read ({error.strerror}); give the path of a .tflite file."
+                f"'{path}' cannot be read ({reason}); give the path of a .tflite file."
             ) from error
         return cls(content, f"'{path}'")
 

@@ -165,6 +165,7 @@ def test_one_channel_is_grayscale(segments):
         ({"mean": np.nan}, "mean is nan; .* finite"),
         ({"mean": 1e300}, r"mean is 1e\+300; .* finite in float32"),
         ({"std": 1e-50}, "std is 1e-50; .* above 0 in float32"),
+        ({"std": 1e300}, r"std is 1e\+300; .* above 0 in float32"),
         ({"labels": ["a", "b", "\udce9"]}, "Label 2 is .* no Unicode"),
         ({"description": "caf\udce9"}, "description is .* no Unicode"),
     ],

@@ -140,20 +140,46 @@ def test_images(tmp_path):
     assert all("0.png" in text for text in messages)
 
 
-COMMANDS = ("compress", "prune", "plan", "convert", "benchmark", "check", "export-micro")
-NAMES = st.sampled_from(["epochs", "dataset", "pruning_ratio", "exclude", "image_size", "seed"])
-VALUES = st.one_of(st.text(max_size=20), st.integers().map(str), st.floats().map(str))
+OUT = {"plan": "absent/out.json", "convert": "absent/out.tflite"}
+DATASET = {"compress", "prune", "convert", "export-micro"}
+NAMES = {
+    "compress": ("epochs", "train_epochs", "batch_size", "seed", "image_size", "pruning_ratio"),
+    "prune": ("epochs", "batch_size", "seed", "pruning_ratio", "exclude", "width_multiple"),
+    "plan": ("pruning_ratio", "exclude", "criterion", "width_multiple"),
+    "convert": ("dtype", "target", "layer_dtypes", "timeout", "batch_size", "seed"),
+    "benchmark": ("runs", "warmup", "threads"),
+    "check": ("target",),
+    "export-micro": ("name", "labels", "batch_size", "seed"),
+    "export-android": ("mean", "std", "package"),
+}
+VALUES = st.one_of(
+    st.text(max_size=20), st.integers().map(str), st.integers(0, 99).map(str), st.floats().map(str)
+)
+FLAGS = st.sampled_from([*NAMES]).flatmap(
+    lambda command: st.tuples(
+        st.just(command),
+        st.lists(st.tuples(st.sampled_from(NAMES[command]), VALUES), max_size=3),
+    )
+)
 
 
 @settings(max_examples=FILES, deadline=None)
-@given(st.sampled_from(COMMANDS), st.lists(st.tuples(NAMES, VALUES), max_size=3))
-def test_flags(command, flags):
-    arguments = [f"--{name}={value}" for name, value in flags]
+@given(FLAGS)
+def test_flags(drawn):
+    command, flags = drawn
+    files_ = () if command == "compress" else ("absent.keras", OUT.get(command, "absent/out.keras"))
+    if command in ("benchmark", "check"):
+        files_ = files_[:1]
+    given_ = ["--dataset=absent.npz"] if command in DATASET else []
+    given_ += [f"--{name}={value}" for name, value in flags]
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as exit_:
-        main._parse(["sft-keras", command, *arguments, "--no_such_flag"])
+        main.run(["sft-keras", command, *files_, *given_])
     assert exit_.value.code == 2
-    assert errors.getvalue()
+    last = errors.getvalue().splitlines()[-1]
+    # Either a flag is refused, or all are read, and then there are no such files.
+    refused = any(f"argument --{name}: " in errors.getvalue() for name, _ in flags)
+    assert refused or (last.startswith("sft-keras: ") and "absent" in last)
     assert "Traceback" not in errors.getvalue()
 
 
@@ -189,6 +215,42 @@ def test_a_layer_without_its_weights_takes_no_memory(tmp_path, model_file, units
     content = rezipped(model_file.read_bytes(), "config.json", lambda c: with_units(c, units))
     path.write_bytes(content)
     require_refused_in_little_memory(path, r"wide\.keras")
+
+
+def deep_in(config, built):
+    """A layer of 20,000 outputs for as many inputs."""
+    dense = config["config"]["layers"][-1]
+    dense["config"]["units"] = 20_000
+    dense["build_config"] = {"input_shape": [None, 20_000]} if built else None
+    dense["inbound_nodes"] = []
+
+
+def large_kernel_in(config, built):
+    """A convolution whose kernel is much larger than the file."""
+    conv = next(x for x in config["config"]["layers"] if x["class_name"] == "Conv2D")
+    conv["config"]["kernel_size"] = [5000, 5000]
+    conv["build_config"] = {"input_shape": [None, 6000, 6000, 1]} if built else None
+
+
+@pytest.mark.parametrize("built", [True, False])
+@pytest.mark.parametrize("change", [deep_in, large_kernel_in])
+def test_layers_of_more_weights_than_the_file_take_no_memory(tmp_path, model_file, change, built):
+    def changed(config):
+        config = json.loads(config)
+        change(config, built)
+        return json.dumps(config).encode()
+
+    path = tmp_path / "wide.keras"
+    path.write_bytes(rezipped(model_file.read_bytes(), "config.json", changed))
+    require_refused_in_little_memory(path, r"wide\.keras' has layers with .* weights")
+
+
+@pytest.mark.parametrize("member", ["config.json", "metadata.json"])
+def test_a_config_larger_than_any_network_s_is_refused(tmp_path, model_file, member):
+    path = tmp_path / "long.keras"
+    content = b'{"a":[' + b",".join([b"[]"] * (3 << 20)) + b"]}"
+    path.write_bytes(rezipped(model_file.read_bytes(), member, lambda _: content))
+    require_refused_in_little_memory(path, rf"{member} in '.*long\.keras' has 9,437,191 bytes")
 
 
 def test_weights_that_never_end_are_refused_before_they_fill_the_memory(tmp_path, model_file):

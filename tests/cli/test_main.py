@@ -1,3 +1,4 @@
+import io
 import os
 import subprocess
 import sys
@@ -80,6 +81,34 @@ def test_missing_flagfile_is_named(cli):
     assert "absent.txt" in err
 
 
+def test_flagfile_that_is_no_text_is_refused(cli, tmp_path):
+    (tmp_path / "flags.bin").write_bytes(b"\xff\xfe--epochs=3\n")
+    code, _, err = cli("prune", f"--flagfile={tmp_path / 'flags.bin'}")
+    assert code == 2
+    assert "--flagfile is no text" in err
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", f"{LONG}.keras"),
+        ("inspect", f"{LONG}.tflite"),
+        ("shrink", "a.keras", f"{LONG}.keras"),
+        ("compress", "--dataset=digits", f"--output_dir={LONG}"),
+        ("compress", f"--dataset={LONG}", "--output_dir=absent"),
+    ],
+)
+def test_a_path_that_the_system_refuses_is_one_sentence(cli, arguments):
+    code, _, err = cli(*arguments)
+    assert code == 2
+    assert err.startswith("sft-keras: ")
+    assert "File name too long" in err
+    assert err.count("\n") == 1
+
+
 def test_refusal_is_one_sentence_with_the_error_s_exit_code(cli, tmp_path):
     code, out, err = cli("shrink", tmp_path / "absent.keras", tmp_path / "out.keras")
     assert code == 2
@@ -87,6 +116,36 @@ def test_refusal_is_one_sentence_with_the_error_s_exit_code(cli, tmp_path):
     assert err.startswith("sft-keras: There is no file")
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MemoryError("Unable to allocate 18 GiB"), "The memory is too small"),
+        (PermissionError(13, "Permission denied", "a.keras"), "'a.keras' cannot be used"),
+        (OSError(28, "No space left on device"), "No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(cli, monkeypatch, error, reason):
+    def refuse(args):
+        raise error
+
+    monkeypatch.setattr(shrink, "run", refuse)
+    code, _, err = cli("shrink", "a.keras", "b.keras")
+    assert code == 2
+    assert err.startswith("sft-keras: ")
+    assert reason in err
+    assert err.count("\n") == 1
+
+
+def test_names_are_printed_where_the_terminal_has_no_letters_for_them(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1", write_through=True)
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(shrink, "run", lambda args: print("größe_λ"))
+    with pytest.raises(SystemExit) as exit_:
+        main.run(["sft-keras", "shrink", "a.keras", "b.keras"])
+    assert exit_.value.code == 0
+    assert out.buffer.getvalue().decode("latin-1") == "größe_\\u03bb\n"
 
 
 def test_bug_keeps_its_traceback(monkeypatch):

@@ -1,8 +1,12 @@
 """What the tests of quantization share: int8 files in this process, and a training set."""
 
+import json
+import zipfile
+
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 from ai_edge_litert.interpreter import Interpreter
 from sklearn.datasets import load_digits
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
@@ -66,3 +70,26 @@ def digits():
     order = np.random.default_rng(0).permutation(len(data.target))
     images, labels = data.images[order, ..., None] / 16, data.target[order]
     return (images[:1300], labels[:1300]), (images[1300:], labels[1300:])
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Saves a small tf_keras model, its config changed in place by a function; gives the path."""
+
+    def make(change, name="model.keras"):
+        inputs = tf_keras.Input((4,), name="input")
+        x = tf_keras.layers.Dense(3, name="dense")(inputs)
+        model = tf_keras.Model(inputs, tf_keras.layers.ReLU(name="relu")(x))
+        model.save(tmp_path / "sound.keras")
+        with (
+            zipfile.ZipFile(tmp_path / "sound.keras") as old,
+            zipfile.ZipFile(tmp_path / name, "w") as new,
+        ):
+            config = json.loads(old.read("config.json"))
+            change(config["config"])
+            new.writestr("config.json", json.dumps(config))
+            for member in ("metadata.json", "model.weights.h5"):
+                new.writestr(member, old.read(member))
+        return tmp_path / name
+
+    return make

@@ -1,6 +1,7 @@
 import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +58,36 @@ def test_the_time_limit_ends_the_child(run_code):
     with pytest.raises(child.ChildError, match=r"no end after 0\.5 s"):
         run_code("import time; time.sleep(60)", timeout=0.5)
     assert time.monotonic() - start < 30
+
+
+def is_running(pid):
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_the_time_limit_ends_what_the_child_started(run_code, tmp_path):
+    code = (
+        "import os, sys, time; pid = os.fork()\n"
+        "if pid: open(sys.argv[1], 'w').write(str(pid))\n"
+        "time.sleep(60)"
+    )
+    start = time.monotonic()
+    with pytest.raises(child.ChildError, match="no end after 2 s"):
+        run_code(code, tmp_path / "pid.txt", timeout=2)
+    assert time.monotonic() - start < 30
+    pid = (tmp_path / "pid.txt").read_text()
+    while is_running(pid):
+        assert time.monotonic() - start < 30
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("timeout", [10**12, 1e300, float("inf")])
+def test_a_time_limit_of_any_size(run_code, timeout):
+    run_code("", timeout=timeout)
 
 
 def test_tfmots_environment_variable_does_not_reach_the_child(run_code, monkeypatch):

@@ -103,6 +103,8 @@ def test_load_refuses_missing_and_damaged_files(qat_lite, tmp_path):
     path = tmp_path / "model.tflite"
     with pytest.raises(FileError, match=r"model\.tflite' cannot be read"):
         LiteModel.load(path)
+    with pytest.raises(FileError, match=r"model\.tflite' cannot be read"):
+        LiteModel.load(f"\0{path}")
     path.write_bytes(qat_lite.content[:2000])
     with pytest.raises(FileError, match=r"model\.tflite' is truncated"):
         LiteModel.load(path)
