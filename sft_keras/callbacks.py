@@ -304,8 +304,11 @@ class SoftFilterPrune(flavors.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Makes the mask final and takes off what was attached."""
+        restored = bool(self._restored)
+        if restored:  # all epochs were saved, so none has begun
+            self._resume(self.params["epochs"])
         self._view.forget()
-        if getattr(self.model.optimizer, "use_ema", False):
+        if restored or getattr(self.model.optimizer, "use_ema", False):
             # Its averages, which have just become the weights, remember filters before their mask.
             apply_mask(self.groups, self.mask)
         self.detach()
