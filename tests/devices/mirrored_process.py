@@ -32,7 +32,9 @@ def prune(flavor, strategy):
         features = layers.Conv2D(8, 3, name="conv")(image)
         features = layers.GlobalAveragePooling2D()(layers.ReLU()(features))
         model = flavor.Model(image, layers.Dense(2, activation="softmax")(features))
-        model.compile("sgd", "sparse_categorical_crossentropy")
+        # Momentum would move filters on that nothing holds.
+        sgd = flavor.optimizers.SGD(0.01, momentum=0.9)
+        model.compile(sgd, "sparse_categorical_crossentropy")
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
