@@ -97,15 +97,15 @@ class SoftFilterPrune(flavors.Callback):
         check_ratio(pruning_ratio)
         _check_arguments(locals())
         self.pruning_ratio = pruning_ratio
-        self.l1 = l1
+        self.l1 = float(l1)
         self.criterion = criteria.get(criterion)
         self.schedule = schedules.get(schedule)
         self.phases = phases
-        self.decay = decay
+        self.decay = float(decay)
         self.recipe = recipe
         self.exclude = tuple(exclude)
         self.width_multiple = width_multiple
-        self.seed = seed
+        self.seed = int(seed)
         self.phase: Phase | None = None  # while training
         self.mask = np.zeros(0, bool)
         self._attached: list[Callable[[], None]] = []
@@ -142,6 +142,7 @@ class SoftFilterPrune(flavors.Callback):
 
     def set_model(self, model: Any) -> None:
         """Has the state of pruning saved with the model; takes off what a failed `fit` left on."""
+        self.detach()  # from the model of a failed `fit`
         super().set_model(model)
         left = flavors.attached_to(model)
         if left is not None:
@@ -151,9 +152,15 @@ class SoftFilterPrune(flavors.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Reads the channel groups and attaches penalties and masks."""
+        if flavors.attached_to(self.model) not in (None, self) or len(self._attached) > 1:
+            raise ArgumentError(
+                f"This fit of '{self.model.name}' has two SoftFilterPrune; give it one, whose "
+                "pruning_ratio may name layers."
+            )
         if flavors.is_tf_keras(self.model):
             flavors.require_tensorflow(f"Pruning '{self.model.name}', a model of tf_keras,")
-        self.groups = ChannelGroups(flavors.student(self.model))
+        student = flavors.student(self.model)
+        self.groups = ChannelGroups(student)
         ratios = group_ratios(self.groups, self.pruning_ratio, self.exclude)
         self._ratios = without_frozen(self.groups, ratios)
         self._plan = PhasePlan.over(self.params.get("epochs", 1), self.phases)
@@ -171,6 +178,8 @@ class SoftFilterPrune(flavors.Callback):
         detach_losses = flavors.attach_own_losses(self.model)
         self._steps = flavors.Steps(self.model)
         self._attached += [self._penalties.detach, self._masks.detach, detach_losses]
+        for model in dict.fromkeys((self.model, student)):
+            self._attached.append(flavors.before_next_fit(model, self.detach))
         self.model.make_train_function(force=True)
 
     def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
@@ -304,8 +313,11 @@ class SoftFilterPrune(flavors.Callback):
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Makes the mask final and takes off what was attached."""
+        restored = bool(self._restored)
+        if restored:  # all epochs were saved, so none has begun
+            self._resume(self.params["epochs"])
         self._view.forget()
-        if getattr(self.model.optimizer, "use_ema", False):
+        if restored or getattr(self.model.optimizer, "use_ema", False):
             # Its averages, which have just become the weights, remember filters before their mask.
             apply_mask(self.groups, self.mask)
         self.detach()
@@ -316,8 +328,13 @@ class SoftFilterPrune(flavors.Callback):
             self.detach()
 
     def detach(self) -> None:
-        """Takes off what was attached to the model; `fit` does it at its end."""
+        """Takes off what was attached to the model, and brings hidden soft filters back.
+
+        `fit` does it at its end, and where an exception ended it the next `fit` does.
+        """
         training = len(self._attached) > 1
+        if training:
+            self._view.take_back()
         for detach in reversed(self._attached):
             detach()
         self._attached = []

@@ -6,7 +6,7 @@ from typing import Any
 from absl import logging
 
 from sft_keras import flavors
-from sft_keras.backups import Backup, fingerprint
+from sft_keras.backups import Backup, data_settings, fingerprint
 from sft_keras.callbacks import SoftFilterPrune
 from sft_keras.cloning import compiled_copy
 from sft_keras.distillation import Distill
@@ -61,8 +61,10 @@ def compress(
         qat_epochs: epochs of quantization-aware training.
         prune: how to prune; `SoftFilterPrune()` by default.
         distill: whether `model` teaches in both trainings; see `Distill`.
-        backup: where to save every epoch of both trainings; a call with the same model and
+        backup: where to save every epoch of both trainings; a call with the same model, data and
             arguments goes on from there. The order in which `fit` shuffles arrays starts anew.
+            Other arrays are refused; of other data it is noticed only where a `tf.data.Dataset`
+            has batches of another shape, type or number, or where the kind of data is another.
         verbose: as for `fit`.
 
     Returns:
@@ -71,7 +73,8 @@ def compress(
     Raises:
         UnsupportedError: the model is not compiled, has no prunable filter, or holds what cannot
             be quantized.
-        FileError: what `backup` holds is of another model or of other arguments.
+        FileError: what `backup` holds is of another model, other data or other arguments, or it
+            is damaged.
         GateError: the converted file is not wholly int8.
 
     Example:
@@ -83,14 +86,17 @@ def compress(
     prune = prune or SoftFilterPrune()
     pruned = compiled_copy(model)
     logging.info("Pruning '%s' for %d epochs.", model.name, epochs)
-    settings = {"model": fingerprint(model), "epochs": epochs, "distill": distill}
-    saved = backup.training("prune", settings | prune.get_config()) if backup else None
+    common = {"distill": distill}
+    if backup:
+        common |= {"train": data_settings(train), "val": data_settings(val)}
+    settings = {"model": fingerprint(model), "epochs": epochs, **common, **prune.get_config()}
+    saved = backup.training("prune", settings) if backup else None
     callbacks = [prune, *([Distill(model)] if distill else [])]
     history = fit(pruned, train, val, epochs, callbacks=callbacks, backup=saved, verbose=verbose)
     shrunk = shrink(pruned)
     quantized = quantize(shrunk, teacher=model if distill else None)
     logging.info("Quantization-aware training for %d epochs.", qat_epochs)
-    settings = {"model": fingerprint(shrunk), "qat_epochs": qat_epochs, "distill": distill}
+    settings = {"model": fingerprint(shrunk), "qat_epochs": qat_epochs, **common}
     saved = backup.training("quantize", settings) if backup else None
     fit(quantized, train, val, qat_epochs, backup=saved, verbose=verbose)
     logging.info("Converting to int8.")

@@ -1,5 +1,6 @@
 """FilterMask: keeps pruned filters at zero inside the compiled training step."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -32,7 +33,7 @@ class FilterMask(keras.constraints.Constraint):
     """
 
     def __init__(self, mask: Any, axis: int = -1, inner: Any = None):
-        self.axis = axis
+        self.axis = int(axis)
         self.inner = keras.constraints.get(inner)
         values = _checked(mask)
         self._mask = keras.Variable(values, dtype="float32", trainable=False)
@@ -58,11 +59,26 @@ class FilterMask(keras.constraints.Constraint):
         self._mask.assign(_checked(mask))
 
     def get_config(self) -> dict:
-        """Constructor arguments."""
+        """Constructor arguments.
+
+        Raises:
+            ArgumentError: `inner` is a function, whose code would be written.
+        """
         inner = self.inner
+        if inspect.isfunction(inner) and not _is_registered(inner):
+            raise ArgumentError(
+                f"The function {inner.__name__!r} inside a FilterMask has no name to be found by; "
+                "decorate it with keras.saving.register_keras_serializable('your_package')."
+            )
         if inner is not None:
             inner = flavors.library(inner).constraints.serialize(inner)
         return {"mask": self.mask.tolist(), "axis": self.axis, "inner": inner}
+
+
+def _is_registered(function: Any) -> bool:
+    saving = flavors.library(function).saving
+    name = saving.get_registered_name(function)
+    return saving.get_registered_object(name) is function
 
 
 def _checked(mask: Any) -> np.ndarray:

@@ -21,12 +21,24 @@ class _FilterPenalty(keras.Regularizer):
     """λ·Σ_i ‖w_i‖ over the filters along one axis of a weight."""
 
     def __init__(self, strength: float, axis: int):
+        self.axis = int(axis)
+        self._given = self._checked(strength)
+        self._strength = keras.Variable(self._given, dtype="float32", trainable=False)
+
+    def _checked(self, strength: float) -> float:
         if not (math.isfinite(strength) and strength >= 0):
             raise ArgumentError(
                 f"{type(self).__name__} needs a finite strength of 0 or more, got {strength}."
             )
-        self.axis = axis
-        self._strength = keras.Variable(strength, dtype="float32", trainable=False)
+        return float(strength)
+
+    def _assign(self, strength: float) -> None:
+        self._given = self._checked(strength)
+        self._strength.assign(self._given)
+
+    def switch(self, on: bool) -> None:
+        """Lets λ be what it was last set to, or 0; a config holds the former in any case."""
+        self._strength.assign(self._given if on else 0.0)
 
     def __call__(self, weights: Any) -> Any:
         """The penalty, a scalar in the dtype of `weights`."""
@@ -75,11 +87,11 @@ class FilterL1(_FilterPenalty):
 
     @l1.setter
     def l1(self, value: float) -> None:
-        self._strength.assign(value)
+        self._assign(value)
 
     def get_config(self) -> dict:
         """Constructor arguments."""
-        return {"l1": self.l1, "axis": self.axis, "normalize": self.normalize}
+        return {"l1": self._given, "axis": self.axis, "normalize": self.normalize}
 
 
 @serializable
@@ -119,8 +131,8 @@ class FilterGroupLasso(_FilterPenalty):
 
     @l2.setter
     def l2(self, value: float) -> None:
-        self._strength.assign(value)
+        self._assign(value)
 
     def get_config(self) -> dict:
         """Constructor arguments."""
-        return {"l2": self.l2, "axis": self.axis}
+        return {"l2": self._given, "axis": self.axis}

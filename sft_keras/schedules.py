@@ -96,9 +96,9 @@ class Polynomial(RatioSchedule):
     """
 
     def __init__(self, power: float = 3.0):
-        if power <= 0:
+        if not power > 0:
             raise ArgumentError(f"Polynomial needs a positive power, got {power}.")
-        self.power = power
+        self.power = float(power)
 
     def __call__(self, progress: float) -> float:
         """See `RatioSchedule`."""
@@ -120,7 +120,7 @@ class Asymptotic(RatioSchedule):
     def __init__(self, knee: float = 0.125):
         if not 0 < knee < 1:
             raise ArgumentError(f"Asymptotic needs a knee between 0 and 1, got {knee}.")
-        self.knee = knee
+        self.knee = float(knee)
 
     def __call__(self, progress: float) -> float:
         """See `RatioSchedule`."""

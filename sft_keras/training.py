@@ -58,17 +58,19 @@ def fit(
         callbacks += saving
         epochs = len(backup.log.epochs) if backup.log.ended else epochs
     data = train if isinstance(train, tuple) else (train,)
-    history = model.fit(
-        *data,
-        validation_data=val,
-        epochs=epochs,
-        initial_epoch=first,
-        callbacks=callbacks,
-        shuffle=isinstance(train, tuple),  # other data is in the order it should be in
-        verbose=verbose,
-    )
-    if not has_schedule:
-        model.optimizer.learning_rate = start
+    try:
+        history = model.fit(
+            *data,
+            validation_data=val,
+            epochs=epochs,
+            initial_epoch=first,
+            callbacks=callbacks,
+            shuffle=isinstance(train, tuple),  # other data is in the order it should be in
+            verbose=verbose,
+        )
+    finally:
+        if not has_schedule:
+            model.optimizer.learning_rate = start
     return backup.log.history if backup else history.history
 
 

@@ -5,7 +5,7 @@ import tf_keras
 
 import sft_keras
 from sft_keras import flavors
-from sft_keras.errors import UnsupportedError
+from sft_keras.errors import FileError, UnsupportedError
 
 RNG = np.random.default_rng(0)
 Y = np.arange(64) % 2
@@ -70,6 +70,18 @@ def test_the_model_before_pruning_teaches_in_both_trainings(small_model, monkeyp
     options = {"epochs": 1, "qat_epochs": 1, "verbose": 0}
     sft_keras.compress(model, TRAIN, VAL, distill=True, **options)
     assert taught == [(keras, True), (tf_keras, True)]
+
+
+def test_a_backup_of_other_data_is_refused(small_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("sft_keras.compression.shrink", _cut)
+    model, options = small_model(), {"epochs": 1, "verbose": 0}
+    for train, error in ((TRAIN, KeyboardInterrupt), (VAL, FileError)):
+        with pytest.raises(error), sft_keras.Backup(tmp_path / "saved") as backup:
+            sft_keras.compress(model, train, VAL, backup=backup, **options)
+
+
+def _cut(model):
+    raise KeyboardInterrupt
 
 
 def test_model_that_was_not_compiled_is_refused():

@@ -146,6 +146,31 @@ def test_a_fit_that_was_broken_off_leaves_one_term(flavor):
     assert "compute_loss" not in vars(model)
 
 
+def test_a_plain_fit_behind_one_that_was_broken_off_is_plain(flavor):
+    class Stop(flavor.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            raise KeyboardInterrupt
+
+    model, other = conv_net(flavor), conv_net(flavor)
+    with pytest.raises(KeyboardInterrupt):
+        fitted(flavor, model, [Distill(conv_net(flavor, seed=5), weight=100.0), Stop()])
+    other.set_weights(model.get_weights())
+    fitted(flavor, model)
+    fitted(flavor, other)
+    for a, b in zip(model.get_weights(), other.get_weights(), strict=True):
+        assert np.allclose(a, b, **EXACT)
+    assert not {"compute_loss", "fit"} & vars(model).keys()
+
+
+def test_each_model_is_its_own_teacher(flavor):
+    distill = Distill()
+    for model in (conv_net(flavor), conv_net(flavor, units=3)):
+        before = [w.copy() for w in model.get_weights()]
+        fitted(flavor, model, [distill])
+        assert all(map(np.array_equal, distill.teacher.get_weights(), before))
+    assert Distill.from_config(distill.get_config()).teacher is None
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_pruned_with_its_former_self_as_teacher(flavor, order):
     model = conv_net(flavor)

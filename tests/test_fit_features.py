@@ -11,7 +11,7 @@ from test_callbacks import SPARSE, conv_net, data
 
 from sft_keras import SoftFilterPrune, channel_groups, cost, shrink
 from sft_keras.channels.mask import read_mask
-from sft_keras.errors import UnsupportedError
+from sft_keras.errors import ArgumentError, UnsupportedError
 from sft_keras.regularizers import FilterL1
 
 EPOCHS = 6
@@ -221,3 +221,69 @@ def test_a_users_penalty_survives_a_failed_fit(flavor):
         )
     model.fit(*data(), epochs=3, verbose=0, callbacks=[SoftFilterPrune()])
     assert penalty.l1 == pytest.approx(0.5)
+
+
+def interrupted(flavor, model, prune, hook):
+    """Has `fit` of `model` end with Ctrl-C in a method of a callback behind `prune`."""
+
+    def interrupt(self, index, logs=None):
+        raise KeyboardInterrupt
+
+    interrupting = type("Interrupting", (flavor.callbacks.Callback,), {hook: interrupt})()
+    given = {"epochs": 20, "verbose": 0, "validation_data": data(seed=3)}
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*data(), **given, callbacks=[prune, interrupting])
+
+
+def zero_filters(model):
+    return int(read_mask(channel_groups(model)).sum())
+
+
+def test_a_plain_fit_behind_an_interrupted_one_is_plain(flavor):
+    model, other = conv_net(flavor), conv_net(flavor)
+    interrupted(flavor, model, SoftFilterPrune(l1=5.0), "on_train_batch_end")
+    other.set_weights(model.get_weights())
+    other.compile("sgd", SPARSE)
+    model.compile("sgd", SPARSE)
+    losses = [m.fit(*data(), shuffle=False, verbose=0).history["loss"] for m in (model, other)]
+    assert losses[0] == pytest.approx(losses[1])
+    assert all(v.constraint is None for v in model.trainable_variables)
+    assert not model.losses
+    assert "fit" not in vars(model)
+
+
+def test_a_callback_leaves_the_model_of_its_interrupted_fit_for_another(flavor):
+    model, prune = conv_net(flavor), SoftFilterPrune()
+    interrupted(flavor, model, prune, "on_train_batch_end")
+    other = conv_net(flavor)
+    other.fit(*data(), epochs=3, verbose=0, callbacks=[prune])
+    require_pruned(other, prune)
+    assert all(v.constraint is None for v in model.trainable_variables)
+    assert not model.losses
+
+
+@pytest.mark.parametrize("hook", ["on_test_batch_end", "on_epoch_end"])
+def test_filters_that_validation_hid_come_back_behind_an_interruption(flavor, hook):
+    model, prune = conv_net(flavor), SoftFilterPrune(schedule="constant")
+    interrupted(flavor, model, prune, hook)
+    assert zero_filters(model) == 7
+    prune.detach()
+    assert zero_filters(model) == 0
+
+
+def test_weights_given_behind_an_interruption_stay(flavor):
+    model, prune = conv_net(flavor), SoftFilterPrune(schedule="constant")
+    interrupted(flavor, model, prune, "on_test_batch_end")
+    weights = [w / 2 for w in model.get_weights()]
+    model.set_weights(weights)
+    prune.detach()
+    assert all(map(np.array_equal, model.get_weights(), weights))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_callbacks_in_one_fit_are_refused(flavor, same):
+    model, prune = conv_net(flavor), SoftFilterPrune()
+    callbacks = [prune, prune if same else SoftFilterPrune()]
+    with pytest.raises(ArgumentError, match="has two SoftFilterPrune; give it one"):
+        model.fit(*data(), epochs=3, verbose=0, callbacks=callbacks)
+    fitted(model)

@@ -62,6 +62,19 @@ def test_gradient_of_a_zero_filter_is_zero_and_not_nan():
 def test_bad_strength_is_refused(cls, strength):
     with pytest.raises(ValueError, match="finite strength of 0 or more"):
         cls(strength)
+    penalty = cls(0.1)
+    with pytest.raises(ValueError, match="finite strength of 0 or more"):
+        setattr(penalty, "l1" if cls is FilterL1 else "l2", strength)
+
+
+def test_config_holds_the_strength_of_a_penalty_that_is_switched_off():
+    penalty = FilterL1(0.5)
+    penalty.switch(on=False)
+    assert penalty.l1 == 0
+    assert FilterL1.from_config(penalty.get_config()).l1 == 0.5
+    penalty.l1 = 0.25
+    penalty.switch(on=True)
+    assert penalty.l1 == penalty.get_config()["l1"] == 0.25
 
 
 def test_float16_weights_do_not_change_dtype():

@@ -13,6 +13,7 @@ from test_callbacks import data
 from sft_keras import Distill, SoftFilterPrune, criteria, schedules
 from sft_keras.cli.files import load_model
 from sft_keras.constraints import FilterMask
+from sft_keras.errors import ArgumentError
 from sft_keras.regularizers import FilterGroupLasso, FilterL1
 
 CASES = [
@@ -47,6 +48,19 @@ def test_all_that_is_registered_has_a_case():
     assert ours == {type(case) for case in CASES}
 
 
+def test_numbers_of_numpy_become_those_of_python():
+    half, three = np.float32(0.5), np.int64(3)
+    for case in (
+        SoftFilterPrune(l1=half, decay=half, seed=three),
+        Distill(temperature=half, weight=half),
+        FilterL1(half, axis=three),
+        FilterMask([1, 0], axis=three),
+        schedules.Polynomial(half),
+        schedules.Asymptotic(half),
+    ):
+        assert json.loads(json.dumps(case.get_config())) == case.get_config()
+
+
 @pytest.mark.parametrize("name", ["l1", "l2", "bn_folded", "contribution", "geometric_median"])
 def test_criteria_are_found_by_their_names(name):
     assert criteria.serialize(criteria.get(name)) == name
@@ -66,6 +80,21 @@ def test_a_registered_function_is_a_criterion_of_a_config():
 def test_a_function_without_a_name_is_refused_and_not_written_as_code():
     with pytest.raises(ValueError, match="register_keras_serializable"):
         SoftFilterPrune(criterion=lambda filters: filters.scale).get_config()
+
+
+def test_a_function_inside_a_mask_is_refused_and_not_written_as_code():
+    with pytest.raises(ArgumentError, match=r"inside a FilterMask.*register_keras_serializable"):
+        FilterMask([1, 0], inner=lambda weights: weights).get_config()
+
+
+@keras.saving.register_keras_serializable("tests")
+def doubled(weights):
+    return 2 * weights
+
+
+def test_a_registered_function_inside_a_mask_comes_back():
+    config = json.loads(json.dumps(FilterMask([1, 0], inner=doubled).get_config()))
+    assert FilterMask.from_config(config).inner is doubled
 
 
 def test_a_teacher_is_refused_in_a_config(small_model):
@@ -159,10 +188,12 @@ def test_a_model_saved_while_it_was_pruned_loads_in_a_fresh_process(
         def on_epoch_end(self, epoch, logs=None):
             path = str(tmp_path / f"epoch_{epoch}.keras")
             self.model.save(path)
-            losses = self.model.losses[:3]  # of the layers' own objects
-            np.savez(f"{path}.npz", x=x, labels=labels, y=self.model(x), losses=losses)
+            penalties.append(float(self.model.losses[0]))
+            copy = flavor.models.clone_model(self.model)  # with the λ that the user gave
+            copy.set_weights(self.model.get_weights())
+            np.savez(f"{path}.npz", x=x, labels=labels, y=self.model(x), losses=copy.losses)
+            assert copy.get_layer("first").kernel_regularizer.l1 == pytest.approx(0.01)
             paths.append(path)
-            penalties.append(float(losses[0]))
 
     callbacks = [SoftFilterPrune(phases=schedules.Phases(0.5)), Saver()]
     penalized(flavor).fit(x, labels, epochs=4, verbose=0, callbacks=callbacks)

@@ -30,6 +30,18 @@ def test_learning_rate_falls_along_half_a_cosine_and_is_put_back(flavor):
     assert len(history["val_accuracy"]) == 4
 
 
+def test_learning_rate_is_put_back_after_an_exception(flavor):
+    class Stop(flavor.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    model = classifier(flavor, flavor.optimizers.SGD(0.4))
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(model, (X, Y), (X, Y), 4, callbacks=[Stop()], verbose=0)
+    assert np.isclose(float(model.optimizer.learning_rate.numpy()), 0.4)
+
+
 def test_schedule_of_the_optimizer_is_kept(flavor):
     schedule = flavor.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
     model = classifier(flavor, flavor.optimizers.SGD(schedule))

@@ -55,6 +55,8 @@ def run(args: argparse.Namespace) -> None:
     dataset = data.load(args, given)
     folder = Path(args.output_dir).resolve()
     with sft_keras.Backup(folder.parent / f"{folder.name}.backup") as backup:
+        data_flags = ("dataset", "batch_size", "image_size", "seed")
+        backup.training("data", {name: getattr(args, name) for name in data_flags})
         model = given or _trained_network(dataset, args, backup)
         result = sft_keras.compress(
             model,

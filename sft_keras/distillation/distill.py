@@ -60,17 +60,18 @@ class Distill(flavors.Callback):
         if not 0 <= weight < math.inf:
             raise ArgumentError(f"weight is {weight!r}; take a finite number of 0 or more.")
         self.teacher = teacher
-        self.temperature = temperature
-        self.weight = weight
-        self._detach: Callable[[], None] = lambda: None
+        self.temperature = float(temperature)
+        self.weight = float(weight)
+        self._copy: Any = None  # of the model itself
+        self._attached: list[Callable[[], None]] = []
 
     def get_config(self) -> dict:
         """Constructor arguments; a teacher has weights, which no config holds.
 
         Raises:
-            ArgumentError: there is a teacher.
+            ArgumentError: there is a teacher other than the copy of the model itself.
         """
-        if self.teacher is not None:
+        if self.teacher is not self._copy:
             raise ArgumentError(
                 f"A config does not hold the weights of the teacher '{self.teacher.name}'; save it "
                 "with teacher.save('teacher.keras') and make a new Distill(teacher)."
@@ -84,17 +85,28 @@ class Distill(flavors.Callback):
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         """Copies the model where it is its own teacher, and adds the teacher's term."""
-        self._detach()  # what a `fit` that was broken off left
-        if self.teacher is None or self.teacher is self.model:
-            self.teacher = compiled_copy(self.model)
-        self._detach = teach(self.model, self.teacher, self.temperature, self.weight)
-        self.model.make_train_function(force=True)
+        self.detach()  # from the model of a failed `fit`
+        model = self.model
+        if any(self.teacher is own for own in (None, self._copy, model)):
+            self.teacher = self._copy = compiled_copy(model)
+        term_off = teach(model, self.teacher, self.temperature, self.weight)
+        self._attached = [
+            term_off,
+            flavors.before_next_fit(model, self.detach),
+            lambda: model.make_train_function(force=True),
+            lambda: model.make_test_function(force=True),
+        ]
+        model.make_train_function(force=True)
 
     def on_train_end(self, logs: dict | None = None) -> None:
         """Takes the term off."""
-        self._detach()
-        self.model.make_train_function(force=True)
-        self.model.make_test_function(force=True)
+        self.detach()
+
+    def detach(self) -> None:
+        """Takes the term off; where an exception ended `fit`, the next `fit` does."""
+        for detach in self._attached:
+            detach()
+        self._attached = []
 
 
 def teach(

@@ -53,6 +53,7 @@ from sft_keras.flavors.kinds import (
     producer,
     require_tensorflow,
 )
+from sft_keras.flavors.leaving import before_next_fit
 from sft_keras.flavors.naming import rename
 from sft_keras.flavors.operators import (
     arguments,
@@ -97,6 +98,7 @@ __all__ = [
     "attach_state",
     "attached_to",
     "backup",
+    "before_next_fit",
     "calls",
     "compile_arguments",
     "config",

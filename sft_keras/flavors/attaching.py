@@ -67,6 +67,8 @@ def attach_constraint(variable: Any, constraint: Callable) -> Callable[[], None]
 
     # In mixed precision tf_keras puts a variable that casts around the one with the constraint.
     inner = getattr(variable, "_variable", variable)
+    # Under a strategy the first of the variables has it.
+    inner = getattr(inner, "_primary", inner)
 
     def set_constraint(value):
         if type(inner).__module__.startswith("tensorflow"):

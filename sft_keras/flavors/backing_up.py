@@ -1,11 +1,15 @@
 """Callbacks that save a training after every epoch, so that a kill at any moment loses no other."""
 
+import contextlib
 import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from sft_keras.errors import FileError
 from sft_keras.flavors.kinds import is_tf_keras, library
 
 PATTERN = "after_*.weights.h5"
@@ -19,11 +23,33 @@ def backup(model: Any, folder: Path) -> tuple[Any, int]:
         not find that out itself.
     """
     if is_tf_keras(model):
-        # Its checkpoints hold the epoch too, and are written wholly or not at all.
-        callbacks = library(model).callbacks
-        return callbacks.BackupAndRestore(str(folder / "checkpoint"), delete_checkpoint=False), 0
+        return _checkpoints(library(model), folder), 0
     callback = WeightsBackup(folder)
     return callback, callback.epochs
+
+
+def _checkpoints(tf_keras: Any, folder: Path) -> Any:
+    """The callback of tf_keras: it saves the epoch too, and wholly or not at all."""
+    errors: Any = sys.modules["tensorflow"].errors
+
+    class Checkpoints(tf_keras.callbacks.BackupAndRestore):
+        def on_train_begin(self, logs=None):
+            with _refused_if_damaged(folder, errors.OpError):
+                super().on_train_begin(logs)
+
+    return Checkpoints(str(folder / "checkpoint"), delete_checkpoint=False)
+
+
+@contextlib.contextmanager
+def _refused_if_damaged(folder: Path, *more: type[Exception]) -> Iterator[None]:
+    """Names the folder where the block cannot read what is in there."""
+    errors: tuple[type[Exception], ...] = (OSError, LookupError, ValueError, *more)
+    try:
+        yield
+    except errors as error:
+        raise FileError(
+            f"What was saved in '{folder}' is damaged; delete that folder and start anew."
+        ) from error
 
 
 class WeightsBackup(keras.callbacks.Callback):
@@ -54,7 +80,8 @@ class WeightsBackup(keras.callbacks.Callback):
         if self.epochs:
             if not self.model.optimizer.built:
                 self.model.optimizer.build(self.model.trainable_variables)
-            self.model.load_weights(self._path(self.epochs))
+            with _refused_if_damaged(self.folder):
+                self.model.load_weights(self._path(self.epochs))
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         """Saves the model, and removes what was saved before."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from keras import tree
 
+from sft_keras.flavors.arrays import to_numpy
 from sft_keras.flavors.graphs import output_structure
 from sft_keras.flavors.kinds import is_tf_keras, library
 from sft_keras.flavors.tracing import as_graph
@@ -33,7 +34,8 @@ def compile_arguments(model: Any) -> dict:
     if is_tf_keras(model):
         given["jit_compile"] = model.jit_compile
         given["run_eagerly"] = model._run_eagerly  # the public one is true for dynamic layers too
-        given["steps_per_execution"] = int(model._steps_per_execution)
+        # A variable, of several values under a strategy.
+        given["steps_per_execution"] = int(to_numpy(model._steps_per_execution))
     given["optimizer"] = fresh(model.optimizer)
     for key in ("metrics", "weighted_metrics"):
         given[key] = tree.map_structure(

@@ -30,26 +30,26 @@ class Penalties:
 
     def __init__(self, groups: ChannelGroups, l1: float):
         self._detach: list[Callable[[], None]] = []
-        self._strengths: list[tuple[Penalty, float]] = []
+        self._penalties: list[Penalty] = []
         parts = penalized(groups)
         counts = [len(np.unique(part.ids)) for part in parts]
         # All of them first, for what is attached becomes a regularizer too.
         given = [flavors.regularizer(part.layer, part.variable) for part in parts]
         for part, count, own in zip(parts, counts, given, strict=True):
             if isinstance(own, Penalty):
-                self._strengths.append((own, _strength(own)))
+                self._penalties.append(own)
                 continue
             # With the layer's own 1/√n this is λ/√F for a filter of whichever layer.
             strength = l1 * math.sqrt(count / sum(counts))
             penalty = FilterL1(strength)
             layer, variable = _penalized_variable(groups, part)
             self._detach.append(flavors.attach_penalty(layer, variable, penalty))
-            self._strengths.append((penalty, strength))
+            self._penalties.append(penalty)
 
     def switch(self, on: bool) -> None:
-        """Sets λ to its strength, or to 0."""
-        for penalty, strength in self._strengths:
-            _set_strength(penalty, strength if on else 0.0)
+        """Lets λ be its strength, or 0."""
+        for penalty in self._penalties:
+            penalty.switch(on)
 
     def detach(self) -> None:
         """Takes off what was added and gives the user's own penalties their λ back."""
@@ -76,17 +76,6 @@ def _penalized_variable(groups: ChannelGroups, part: Slices) -> tuple[Any, Any]:
     if len(norms) == 1 and norms[0].scale:
         return norms[0], norms[0].gamma
     return part.layer, part.variable
-
-
-def _strength(penalty: Penalty) -> float:
-    return penalty.l1 if isinstance(penalty, FilterL1) else penalty.l2
-
-
-def _set_strength(penalty: Penalty, value: float) -> None:
-    if isinstance(penalty, FilterL1):
-        penalty.l1 = value
-    else:
-        penalty.l2 = value
 
 
 class Masks:

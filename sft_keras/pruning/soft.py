@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from sft_keras import flavors
+from sft_keras.backups import fingerprint
 from sft_keras.channels import ChannelGroups
 from sft_keras.channels.mask import (
     Aside,
@@ -62,16 +63,24 @@ class MaskedView:
     def __init__(self, groups: ChannelGroups):
         self._groups = groups
         self._hidden: list[Aside] = []
+        self._shown = ""
 
     def show(self, mask: np.ndarray) -> None:
         """Zeroes what masked filters own, and keeps it aside."""
         self._hidden = set_aside(self._groups, mask)
         apply_mask(self._groups, mask)
+        self._shown = fingerprint(self._groups.model)
 
     def hide(self) -> None:
         """Brings back what was kept aside; what others changed meanwhile elsewhere stays."""
         put_back(self._hidden)
         self._hidden = []
+
+    def take_back(self) -> None:
+        """The same, for good, where the model's weights are still those that were shown."""
+        if self._hidden and fingerprint(self._groups.model) == self._shown:
+            self.hide()
+        self.forget()
 
     def forget(self) -> None:
         """Makes the view final: what it hid is gone."""

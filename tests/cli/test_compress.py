@@ -1,3 +1,4 @@
+import contextlib
 import json
 import re
 import signal
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import sft_keras
+from sft_keras import backups
 from sft_keras.cli import files
 
 WRITTEN = {
@@ -100,6 +102,7 @@ def test_second_run_in_one_folder_is_refused(cli, tmp_path, model_file, data_fil
 def test_cut_off_run_with_other_flags_is_refused_and_kept(cli, tmp_path, model_file, data_file):
     saved = tmp_path / "out.backup" / "prune"
     saved.mkdir(parents=True)
+    (saved.parent / backups.LOCK).touch()
     (saved / "settings.json").write_text('{"epochs": 7}')
     (saved / "log.json").write_text('{"epochs": [], "ended": false}')
     code, _, err = cli(
@@ -109,6 +112,21 @@ def test_cut_off_run_with_other_flags_is_refused_and_kept(cli, tmp_path, model_f
     assert code == 2
     assert "was cut off and had another" in err
     assert (saved / "log.json").exists()
+
+
+@pytest.mark.parametrize("other", ["batch_size", "image_size", "dataset", "seed"])
+def test_cut_off_run_with_other_data_is_refused(cli, tmp_path, model_file, data_file, other):
+    settings = {"dataset": str(data_file), "batch_size": 32, "image_size": [96, 96], "seed": 0}
+    with contextlib.suppress(KeyboardInterrupt), sft_keras.Backup(tmp_path / "out.backup") as saved:
+        saved.training("data", settings | {other: 7})
+        (saved.training("prune", {}).folder / backups.LOG).touch()
+        raise KeyboardInterrupt
+    code, _, err = cli(
+        *("compress", f"--dataset={data_file}", f"--model={model_file}"),
+        f"--output_dir={tmp_path / 'out'}",
+    )
+    assert code == 2
+    assert f"was cut off and had another {other};" in err
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ from sft_keras.channels.mask import read_mask
 
 
 def prune(flavor, strategy):
-    """The mask and weights after a short pruning, and the zeros in each replica."""
+    """The mask and weights after a short pruning, the zeros in each replica, and how many filters
+    are left after `shrink`."""
     flavor.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     x = rng.normal(size=(64, 6, 6, 2)).astype("float32")
@@ -31,7 +32,9 @@ def prune(flavor, strategy):
         features = layers.Conv2D(8, 3, name="conv")(image)
         features = layers.GlobalAveragePooling2D()(layers.ReLU()(features))
         model = flavor.Model(image, layers.Dense(2, activation="softmax")(features))
-        model.compile("sgd", "sparse_categorical_crossentropy")
+        # Momentum would move filters on that nothing holds.
+        sgd = flavor.optimizers.SGD(0.01, momentum=0.9)
+        model.compile(sgd, "sparse_categorical_crossentropy")
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -43,7 +46,8 @@ def prune(flavor, strategy):
     kernel = kernel.value if flavor is keras else kernel
     replicas = [part.numpy() for part in strategy.experimental_local_results(kernel)]
     zeros = read_mask(callback.groups)
-    return callback.mask, model.get_weights(), replicas, zeros
+    filters = sft_keras.shrink(model).get_layer("conv").filters
+    return callback.mask, model.get_weights(), replicas, zeros, filters
 
 
 def main(flavor):
@@ -62,6 +66,7 @@ def main(flavor):
         "pruned": int(two[0].sum()),
         "same_mask": bool(np.array_equal(one[0], two[0])),
         "masked_is_zero": bool((two[3] | ~two[0]).all()),
+        "filters_left": two[4],
         "local_replicas": len(two[2]),
         "replicas_are_equal": all(np.array_equal(two[2][0], part) for part in two[2]),
         "difference": max(float(np.abs(a - b).max()) for a, b in zip(one[1], two[1], strict=True)),

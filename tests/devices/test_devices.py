@@ -33,6 +33,7 @@ def require_same(found):
     assert found["pruned"] == 4
     assert found["same_mask"]
     assert found["masked_is_zero"]
+    assert found["filters_left"] == 4
     assert found["replicas_are_equal"]
     assert found["difference"] < 1e-6
 
