@@ -140,20 +140,18 @@ def _require_convertible(model: Any) -> None:
 
 
 def _slots(model: Any) -> list[Slot]:
-    return [Slot(flavors.producer(t).name, tuple(t.shape[1:])) for t in flavors.inputs(model)]
+    return [
+        Slot(flavors.producer(x).name, tuple(x.shape[1:]), flavors.dtype_name(x))
+        for x in flavors.inputs(model)
+    ]
 
 
 def _collect(model: Any, data: Any) -> list[np.ndarray]:
     """Calibration samples of each input, with the whole range of bytes where it takes them."""
     from sft_keras.quantization import pixels
 
-    parts = [batch.inputs for batch in batches(data, _slots(model), limit=CALIBRATION_SAMPLES)]
-    # A dtype is a string in Keras 3 and an object with a name in tf_keras.
-    dtypes = [getattr(t.dtype, "name", t.dtype) for t in flavors.inputs(model)]
-    columns = zip(zip(*parts, strict=True), dtypes, strict=True)
-    samples = [np.concatenate(column).astype(dtype) for column, dtype in columns]
-    bytes_in = pixels.pixel_inputs(model)
-    return [
-        pixels.pinned(x) if slot.name in bytes_in else x
-        for slot, x in zip(_slots(model), samples, strict=True)
-    ]
+    slots, bytes_in = _slots(model), pixels.pixel_inputs(model)
+    parts = [batch.inputs for batch in batches(data, slots, limit=CALIBRATION_SAMPLES)]
+    columns = zip(slots, zip(*parts, strict=True), strict=True)
+    samples = [(slot, np.concatenate(column).astype(slot.dtype)) for slot, column in columns]
+    return [pixels.pinned(x) if slot.name in bytes_in else x for slot, x in samples]

@@ -12,10 +12,17 @@ CHUNK = 256  # samples of a plain array that are worked on at once
 
 
 class Slot(NamedTuple):
-    """A model's input: its name and shape without the batch axis, None where any size goes."""
+    """A model's input.
+
+    Args:
+        name: its name.
+        shape: without the batch axis, None where any size goes.
+        dtype: what is to hold the data's numbers as they are; floats may be rounded.
+    """
 
     name: str
     shape: tuple[int | None, ...]
+    dtype: str = "float32"
 
 
 class Batch(NamedTuple):
@@ -126,7 +133,21 @@ def _array(value: Any, slot: Slot) -> np.ndarray:
         )
     if not np.isfinite(array).all():
         raise DataError(f"NaN or infinity in the data for input '{slot.name}'; clean the data.")
+    changed = _changed(array, slot.dtype)
+    if changed.size:
+        raise DataError(
+            f"The data for input '{slot.name}' holds {changed[0]}, which its dtype {slot.dtype} "
+            "cannot; give the numbers that the device feeds, or build the model with a float Input."
+        )
     return array
+
+
+def _changed(array: np.ndarray, dtype: str) -> np.ndarray:
+    """The numbers that a dtype of integers cuts off."""
+    if "float" in dtype:
+        return array[:0]
+    with np.errstate(invalid="ignore"):
+        return array[array.astype(dtype) != array]
 
 
 def _fits(shape: Sequence[int], want: Sequence[int | None]) -> bool:

@@ -222,6 +222,34 @@ def test_small_types_that_nothing_came_of_are_refused(images):
         convert(model, dtype="dynamic")
 
 
+def camera(library, dtype):
+    """A network that takes pixels in a dtype of its own."""
+    layers = library.layers
+    x = image = library.Input((6, 6, 1), dtype=dtype, name="image")
+    for layer in (layers.Rescaling(1 / 127.5, -1), layers.Conv2D(2, 3), layers.Flatten()):
+        x = layer(x)
+    return library.Model(image, x)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float64"])
+@pytest.mark.usefixtures("in_process")
+def test_an_input_of_any_numbers_is_quantized(dtype, flavor, images, randomize):
+    model, data = randomize(camera(flavor, dtype)), images.astype(dtype)
+    lite = convert(model, data, input_dtype="uint8")
+    (x,) = lite.inputs
+    assert (x.dtype, x.scale, x.zero_point) == ("uint8", 1.0, 0)
+    (got,) = runtimes.run("litert", lite.content, [lite.quantize_input(data)])
+    expected = np.asarray(model(data))
+    assert np.abs(lite.dequantize_output(got) - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("value", [0.5, 256, -1])
+@pytest.mark.usefixtures("no_child")
+def test_data_that_an_input_of_bytes_cannot_hold_is_refused(value):
+    with pytest.raises(DataError, match=f"'image' holds {value}.*, which its dtype uint8 cannot"):
+        convert(camera(keras, "uint8"), np.full((4, 6, 6, 1), value))
+
+
 @pytest.mark.parametrize("dtypes", [("uint8", "uint8"), ("float32", "float32"), ("uint8", None)])
 @pytest.mark.usefixtures("in_process")
 def test_inputs_and_outputs_of_another_dtype(dtypes, images, randomize):
