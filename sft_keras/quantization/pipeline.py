@@ -99,6 +99,10 @@ def _prepare(
             "quantize() leaves layers float32; for int16x8 give layer_dtypes to convert(), with "
             "representative_data=."
         )
+    found += [
+        Problem(name, f"is an Input of the dynamic shape {shape}", "give it fixed sizes")
+        for name, shape in flavors.open_inputs(model).items()
+    ]
     settings = compiling.settings(model, found)
     rewritten = port(model, found)
     for rewrite in PASSES:

@@ -125,12 +125,11 @@ def _require_convertible(model: Any) -> None:
             f"Model '{model.name}' runs on Keras' {keras.backend.backend()} backend; pass it "
             "through sft_keras.quantize(model), or set KERAS_BACKEND=tensorflow."
         )
-    for slot in _slots(model):
-        if None in slot.shape:
-            raise UnsupportedError(
-                f"Input '{slot.name}' of model '{model.name}' has the dynamic shape "
-                f"{('batch', *slot.shape)}; give its Input fixed sizes."
-            )
+    for name, shape in flavors.open_inputs(model).items():
+        raise UnsupportedError(
+            f"Input '{name}' of model '{model.name}' has the dynamic shape {shape}; give its Input "
+            "fixed sizes."
+        )
     for layer in model.layers:
         if not all(np.isfinite(weights).all() for weights in layer.get_weights()):
             raise UnsupportedError(

@@ -220,6 +220,16 @@ def test_all_problems_are_found_at_once():
     assert all(f"'{name}'" in str(e.value) for name in names)
 
 
+def test_an_input_of_any_size_is_a_problem(flavor):
+    x = flavor.Input((None, None, 3), name="image")
+    model = flavor.Model(x, flavor.layers.GlobalMaxPooling2D()(flavor.layers.Conv2D(2, 3)(x)))
+    (problem,) = problems(model)
+    assert problem.layer == "image"
+    assert "dynamic shape ('batch', None, None, 3)" in problem.reason
+    with pytest.raises(UnsupportedError, match=r"'image' is an Input .* fixed sizes"):
+        quantize(model)
+
+
 def test_a_model_without_problems():
     assert problems(keras.Sequential([keras.Input((4,)), layers.Dense(2)])) == []
 
