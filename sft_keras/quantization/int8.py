@@ -9,6 +9,7 @@ from keras import tree
 from tf_keras import layers
 
 from sft_keras import flavors
+from sft_keras.quantization import limits
 from sft_keras.quantization.graph import rewrite, single_readers
 from sft_keras.quantization.problem import Problem
 
@@ -84,6 +85,8 @@ def problems(model: tf_keras.Model, floats: Collection[str] = ()) -> list[Proble
 
 
 def _problem(layer: Any) -> Problem:
+    if limit := limits.problem_of(layer):
+        return limit
     kind = type(layer).__name__
     function = f" '{layer.activation.__name__}'" if kind == "Activation" else ""
     way_out = WAYS_OUT.get(kind, OTHER_WAY_OUT)
@@ -92,6 +95,8 @@ def _problem(layer: Any) -> Problem:
 
 def form_of(layer: Any) -> Form | None:
     """The int8 form of a layer, None if it has none."""
+    if limits.problem_of(layer):
+        return None
     if isinstance(layer, layers.Activation):
         return ACTIVATIONS.get(getattr(layer.activation, "__name__", ""))
     if isinstance(layer, layers.ReLU):

@@ -82,6 +82,7 @@ def convert(
     chosen = mixed.chosen_names(model, layer_dtypes or {}, dtype, representative_data is not None)
     samples = None
     if dtype in converter.CALIBRATED and representative_data is not None:
+        _require_quantizable(model, chosen)
         samples = _collect(model, representative_data)
     started = time.monotonic()
     lite, promise = _converted(model, promise, chosen, samples, timeout)
@@ -136,6 +137,14 @@ def _require_convertible(model: Any) -> None:
                 f"Layer '{layer.name}' has NaN or infinite weights; train again with a lower "
                 "learning rate, or load sound weights."
             )
+
+
+def _require_quantizable(model: Any, chosen: Mapping[str, str]) -> None:
+    from sft_keras.quantization import limits
+    from sft_keras.quantization.problem import require_none
+
+    floats = {name for name, dtype in chosen.items() if dtype == "float32"}
+    require_none(limits.problems(model, floats), model.name)
 
 
 def _slots(model: Any) -> list[Slot]:

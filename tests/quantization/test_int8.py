@@ -97,6 +97,8 @@ def _layers_of_all_cases():
         (lambda: layers.Activation(lambda x: x), "relu6"),
         (lambda: layers.BatchNormalization(axis=1), "last axis"),
         (lambda: layers.LayerNormalization(), "replace"),
+        (lambda: layers.UpSampling2D(interpolation="bicubic"), "nearest, bilinear"),
+        (lambda: layers.Softmax(axis=(1, 2)), "one axis"),
     ],
 )
 def test_layer_without_int8_form_is_named(layer, way_out):

@@ -127,6 +127,22 @@ def test_bad_models_and_arguments_are_refused_before_the_work():
         convert(anysize)
 
 
+BEYOND_INT8 = {
+    "UpSampling2D": (lambda x: x.UpSampling2D(interpolation="bicubic", name="odd"), "bicubic"),
+    "Resizing": (lambda x: x.Resizing(2, 2, interpolation="lanczos3", name="odd"), "lanczos3"),
+    "Softmax": (lambda x: x.Softmax(axis=(1, 2), name="odd"), "several axes"),
+}
+
+
+@pytest.mark.usefixtures("no_child")
+@pytest.mark.parametrize(("make", "reason"), BEYOND_INT8.values(), ids=BEYOND_INT8)
+def test_a_layer_that_no_int8_file_computes_is_named_before_the_work(make, reason, flavor, pair):
+    inner = flavor.Sequential([flavor.Input((4, 4, 1)), make(flavor.layers)])
+    model = flavor.Sequential([flavor.Input((4, 4, 1)), inner])
+    with pytest.raises(UnsupportedError, match=f"'odd' is a .*{reason}"):
+        convert(model, pair[0])
+
+
 @pytest.mark.usefixtures("no_child")
 @pytest.mark.parametrize("library", [keras, tf_keras])
 def test_nan_weights_are_refused_by_layer(library):
