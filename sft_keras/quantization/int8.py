@@ -51,6 +51,8 @@ FORMS = {
     **dict.fromkeys((layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D), MOVES),
     **dict.fromkeys((layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout), MOVES),
     layers.ActivityRegularization: MOVES,
+    **dict.fromkeys((layers.RandomBrightness, layers.RandomContrast, layers.RandomFlip), MOVES),
+    **dict.fromkeys((layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom), MOVES),
     layers.LeakyReLU: Form(),
     layers.Softmax: FIXED,
 }

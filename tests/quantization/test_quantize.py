@@ -184,6 +184,30 @@ def test_quantized_before_training_the_original_stays(flavor, randomize):
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+AUGMENTING = {
+    "RandomBrightness": {"factor": 0.5, "value_range": (0, 1)},
+    "RandomContrast": {"factor": 0.9},
+    "RandomFlip": {},
+    "RandomRotation": {"factor": 0.5},
+    "RandomTranslation": {"height_factor": 0.5, "width_factor": 0.5},
+    "RandomZoom": {"height_factor": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", AUGMENTING)
+def test_augmentation_is_trained_with_and_gone_in_the_file(kind, flavor, to_file, randomize):
+    augment = getattr(flavor.layers, kind)(**AUGMENTING[kind], seed=1)
+    convolution = flavor.layers.Conv2D(2, 3)
+    model = randomize(flavor.Sequential([flavor.Input((8, 8, 3)), augment, convolution]))
+    data = np.random.default_rng(0).uniform(size=(8, 8, 8, 3)).astype("float32")
+    qat = quantize(model)
+    assert not np.allclose(qat(data, training=True), qat(data, training=False), atol=0.1)
+    file = to_file(qat)
+    assert file.floats == []
+    outputs, step = file(data[:1])
+    assert np.abs(outputs - model(data[:1], training=False)).mean() <= step
+
+
 def test_what_a_pruned_and_shrunk_model_is_quantized_too(to_file, see_data, randomize):
     x = keras.Input((8, 8, 1))
     y = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="conv")(x))
