@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
+from keras import tree
 
 from sft_keras import flavors
 from sft_keras.quantization.problem import Problem
@@ -31,7 +32,19 @@ def problem_of(layer: Any) -> Problem | None:
     if kind == "Softmax" and np.size(layer.axis) > 1:
         reason = "is a Softmax over several axes, which no runtime computes right in int8"
         return Problem(layer.name, reason, "let it take one axis, with a Reshape on either side")
-    return None
+    return beyond_cpus(layer)
+
+
+def beyond_cpus(layer: Any) -> Problem | None:
+    """A layer of either Keras that only a GPU computes, so that nothing can be proven of it."""
+    kind = type(layer).__name__
+    # tf_keras has another way, for images alone.
+    has_another_way = flavors.is_tf_keras(layer) and kind == "Conv2DTranspose"
+    is_dilated = np.max(getattr(layer, "dilation_rate", 1)) > 1
+    if not kind.endswith("DTranspose") or has_another_way or not is_dilated:
+        return None
+    reason = f"is a {kind} with dilation_rate, which TensorFlow cannot compute on a CPU"
+    return Problem(layer.name, reason, "build it without, or of UpSampling2D and Conv2D")
 
 
 def _layers(model: Any) -> Iterator[Any]:
@@ -40,3 +53,4 @@ def _layers(model: Any) -> Iterator[Any]:
             yield from _layers(call.layer)
         else:
             yield call.layer
+            yield from tree.flatten(flavors.parts(call.layer))

@@ -9,7 +9,7 @@ import tf_keras
 from keras import tree
 
 from sft_keras import flavors
-from sft_keras.quantization import activations
+from sft_keras.quantization import activations, limits
 from sft_keras.quantization.arguments import arguments
 from sft_keras.quantization.port_special import REFUSED, SPECIAL, way_out
 from sft_keras.quantization.problem import Unportable
@@ -68,6 +68,8 @@ def _require_sound(layer: Any) -> None:
         raise Unportable(f"is a custom layer ({kind})", "replace it by layers of Keras")
     if getattr(layer, "data_format", None) == "channels_first":
         raise Unportable("is channels_first, which TFLite has not", "use channels_last")
+    if problem := limits.beyond_cpus(layer):
+        raise Unportable(problem.reason, problem.way_out)
     numbers = [w for w in layer.get_weights() if w.dtype.kind == "f"]
     if not all(np.isfinite(w).all() for w in numbers):
         raise Unportable("has NaN or infinite weights", "train again with a lower learning rate")

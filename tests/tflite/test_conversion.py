@@ -130,6 +130,10 @@ def test_bad_models_and_arguments_are_refused_before_the_work():
 BEYOND_INT8 = {
     "UpSampling2D": (lambda x: x.UpSampling2D(interpolation="bicubic", name="odd"), "bicubic"),
     "Resizing": (lambda x: x.Resizing(2, 2, interpolation="lanczos3", name="odd"), "lanczos3"),
+    "Conv1DTranspose": (
+        lambda x: x.TimeDistributed(x.Conv1DTranspose(2, 2, dilation_rate=2, name="odd")),
+        "on a CPU",
+    ),
     "Softmax": (lambda x: x.Softmax(axis=(1, 2), name="odd"), "several axes"),
 }
 
