@@ -65,8 +65,8 @@ def convert(
 
     Raises:
         ArgumentError: `layer_dtypes` names a layer that there is not.
-        UnsupportedError: the model is of a kind that cannot be converted, or has nothing to
-            quantize by.
+        UnsupportedError: the model is of a kind that cannot be converted, has nothing to quantize
+            by, or comes from `sft_keras.quantize` and was not trained.
         DataError: `representative_data` does not fit the model.
         ConversionError: the converter failed, crashed or ran out of time.
         GateError: the file has float tensors, operators that the target lacks, or dead layers.
@@ -120,6 +120,8 @@ def _converted(
 
 
 def _require_convertible(model: Any) -> None:
+    from sft_keras.quantization.ranges import require_trained
+
     flavors.require_graph(model)
     if not flavors.is_tf_keras(model) and keras.backend.backend() != "tensorflow":
         raise UnsupportedError(
@@ -137,6 +139,7 @@ def _require_convertible(model: Any) -> None:
                 f"Layer '{layer.name}' has NaN or infinite weights; train again with a lower "
                 "learning rate, or load sound weights."
             )
+    require_trained(model)
 
 
 def _require_quantizable(model: Any, chosen: Mapping[str, str]) -> None:

@@ -297,6 +297,17 @@ def test_the_package_converts_what_quantize_returns(randomize):
     assert len(sft_keras.convert(qat).content) > 0
 
 
+def test_a_quantized_model_that_saw_no_data_is_not_converted():
+    net = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="head")], name="net")
+    qat = quantize(net)
+    with pytest.raises(UnsupportedError, match=r"of model 'net' has a range that saw no data.*fit"):
+        sft_keras.convert(qat)
+    qat.compile("sgd", "mse")
+    qat.evaluate(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
+    with pytest.raises(UnsupportedError, match="saw no data"):
+        sft_keras.convert(qat)
+
+
 def small_net():
     image = keras.Input((8, 8, 1), name="image")
     x = layers.Rescaling(1 / 255, name="scaling")(image)
