@@ -109,5 +109,11 @@ def _prepare(
         rewritten = rewrite(rewritten)
     dtypes = of_rewritten(rewritten, model, chosen)
     floats = {name for name, dtype in dtypes.items() if dtype == "float32"}
+    layers = {call.layer for call in flavors.calls(rewritten)}
+    if all(layer.name in floats or flavors.is_input_layer(layer) for layer in layers):
+        raise ArgumentError(
+            f"layer_dtypes leaves every layer of model '{model.name}' float32; give it fewer, or "
+            "convert the model itself with dtype='float32'."
+        )
     found += int8.problems(rewritten, floats)
     return rewritten, settings, floats

@@ -102,7 +102,9 @@ def _converted(
     # Only here, for TFMOT need not be installed to convert a float model.
     from sft_keras.quantization.deployment import deployable, is_recurrent
     from sft_keras.quantization.layer_dtypes import of_rewritten
+    from sft_keras.quantization.ranges import require_trained
 
+    require_trained(model)
     rewritten = samples is not None or is_recurrent(model)
     for candidate in dict.fromkeys((deployable(model) if rewritten else model, model)):
         try:
@@ -120,8 +122,6 @@ def _converted(
 
 
 def _require_convertible(model: Any) -> None:
-    from sft_keras.quantization.ranges import require_trained
-
     flavors.require_graph(model)
     if not flavors.is_tf_keras(model) and keras.backend.backend() != "tensorflow":
         raise UnsupportedError(
@@ -139,7 +139,6 @@ def _require_convertible(model: Any) -> None:
                 f"Layer '{layer.name}' has NaN or infinite weights; train again with a lower "
                 "learning rate, or load sound weights."
             )
-    require_trained(model)
 
 
 def _require_quantizable(model: Any, chosen: Mapping[str, str]) -> None:

@@ -82,8 +82,8 @@ DTYPES = {
 """What a file may compute in, each with what its inputs and outputs may be, the default first."""
 
 
-def _require_one_of(what: str, given: str, known: Any) -> None:
-    if given not in known:
+def _require_one_of(what: str, given: Any, known: Any) -> None:
+    if not isinstance(given, str) or given not in known:
         raise UnsupportedError(f"{what} '{given}' is unknown; choose one of {', '.join(known)}.")
 
 

@@ -291,6 +291,14 @@ def test_int16x8_of_a_model_trained_for_int8_is_refused(qat_model):
         convert(qat_model, dtype="int16x8")
 
 
+@pytest.mark.parametrize("option", ["dtype", "input_dtype", "output_dtype"])
+@pytest.mark.parametrize("dtype", [tf.int8, np.int8, np.dtype("int8")])
+@pytest.mark.usefixtures("no_child")
+def test_a_dtype_is_given_by_name(option, dtype, images):
+    with pytest.raises(UnsupportedError, match=rf"{option}.*int8.* is unknown; choose one of int8"):
+        convert(wide(keras), images, **{option: dtype})
+
+
 @pytest.mark.usefixtures("in_process")
 def test_dense_has_one_range_for_old_runtimes_of_microcontrollers(images, randomize):
     model = randomize(wide(keras))
