@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from sft_keras import flavors
-from sft_keras.errors import ConversionError, UnsupportedError
+from sft_keras.errors import ConversionError, DataError, UnsupportedError
 from sft_keras.tflite import child, converter, gate, mixed
 from sft_keras.tflite.data import Slot, batches
 from sft_keras.tflite.lite_model import LiteModel
@@ -41,7 +41,8 @@ def convert(
         model: a Keras 3 or tf_keras model: what `sft_keras.quantize` returned, or a plain one
             together with `representative_data` or a float `dtype`.
         representative_data: typical inputs, for post-training quantization of a plain model:
-            arrays, a `tf.data.Dataset`, a `PyDataset`, with or without labels. The first 500
+            arrays, a `tf.data.Dataset`, a `PyDataset`, a function that returns a generator of batches,
+            with or without labels. The first 500
             samples are used.
         dtype: what the file computes in. `"int8"`; `"int16x8"`: int16 activations and int8
             weights, of a plain model; `"dynamic"`: float activations and int8 weights;
@@ -156,6 +157,21 @@ def _slots(model: Any) -> list[Slot]:
     ]
 
 
+def _require_known_tokens(model: Any, samples: Mapping[str, np.ndarray]) -> None:
+    """Refuses numbers that an Embedding has no row for, on which the converter fails."""
+    tokens = {id(x): flavors.producer(x).name for x in flavors.inputs(model)}
+    for call in flavors.calls(model):
+        name = tokens.get(id(call.inputs[0])) if call.inputs else None
+        if name is None or type(call.layer).__name__ != "Embedding":
+            continue
+        least, most = samples[name].min(), samples[name].max()
+        if least < 0 or most >= call.layer.input_dim:
+            raise DataError(
+                f"The data for input '{name}' holds {least} to {most}, and Embedding "
+                f"'{call.layer.name}' knows 0 to {call.layer.input_dim - 1}; give its tokens."
+            )
+
+
 def _collect(model: Any, data: Any) -> list[np.ndarray]:
     """Calibration samples of each input, with the whole range of bytes where it takes them."""
     from sft_keras.quantization import pixels
@@ -164,4 +180,5 @@ def _collect(model: Any, data: Any) -> list[np.ndarray]:
     parts = [batch.inputs for batch in batches(data, slots, limit=CALIBRATION_SAMPLES)]
     columns = zip(slots, zip(*parts, strict=True), strict=True)
     samples = [(slot, np.concatenate(column).astype(slot.dtype)) for slot, column in columns]
+    _require_known_tokens(model, {slot.name: x for slot, x in samples})
     return [pixels.pinned(x) if slot.name in bytes_in else x for slot, x in samples]

@@ -364,6 +364,16 @@ def test_tokens_stay_integers(flavor, randomize):
     assert np.abs(lite.dequantize_output(got) - expected).mean() < 0.05 * np.abs(expected).max()
 
 
+@pytest.mark.parametrize("token", [-1, 10])
+@pytest.mark.usefixtures("no_child")
+def test_a_token_that_an_embedding_has_not_is_refused_before_the_work(token, flavor):
+    tokens = flavor.Input((6,), dtype="int32", name="tokens")
+    embedding = flavor.layers.Embedding(10, 4, name="words")
+    model = flavor.Model(tokens, flavor.layers.Flatten()(embedding(tokens)))
+    with pytest.raises(DataError, match=rf"'tokens' holds .*{token}.*'words' knows 0 to 9"):
+        convert(model, np.full((4, 6), token))
+
+
 def test_a_crash_of_the_converter_is_survived_and_told(monkeypatch):
     """What was rewritten failed, so the model itself is tried; then the error tells why."""
     tried = []
