@@ -92,7 +92,10 @@ def _problem(layer: Any) -> Problem:
     kind = type(layer).__name__
     function = f" '{layer.activation.__name__}'" if kind == "Activation" else ""
     way_out = WAYS_OUT.get(kind, OTHER_WAY_OUT)
-    return Problem(layer.name, f"is a {kind}{function} that has no int8 form", way_out)
+    what = f"a {kind}{function}"
+    if flavors.is_operator(layer):
+        what = f"the operator '{flavors.operator_name(layer)}'"
+    return Problem(layer.name, f"is {what} that has no int8 form", way_out)
 
 
 def form_of(layer: Any) -> Form | None:

@@ -41,9 +41,8 @@ def convert(
         model: a Keras 3 or tf_keras model: what `sft_keras.quantize` returned, or a plain one
             together with `representative_data` or a float `dtype`.
         representative_data: typical inputs, for post-training quantization of a plain model:
-            arrays, a `tf.data.Dataset`, a `PyDataset`, a function that returns a generator of batches,
-            with or without labels. The first 500
-            samples are used.
+            arrays, a `tf.data.Dataset`, a `PyDataset`, a function that returns a generator of
+            batches, with or without labels. The first 500 samples are used.
         dtype: what the file computes in. `"int8"`; `"int16x8"`: int16 activations and int8
             weights, of a plain model; `"dynamic"`: float activations and int8 weights;
             `"float16"`: float activations and float16 weights; `"float32"`.
