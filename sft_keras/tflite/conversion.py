@@ -76,12 +76,13 @@ def convert(
         >>> lite = sft_keras.convert(model, representative_data=x_train)
         >>> lite.save("model.tflite")
     """
-    promise = gate.Promise(dtype, target, input_dtype, output_dtype)
+    calibrated = representative_data is not None
+    promise = gate.Promise(dtype, target, input_dtype, output_dtype, calibrated=calibrated)
     flavors.require_tensorflow("convert()")
     _require_convertible(model)
-    chosen = mixed.chosen_names(model, layer_dtypes or {}, dtype, representative_data is not None)
+    chosen = mixed.chosen_names(model, layer_dtypes or {}, dtype, calibrated)
     samples = None
-    if dtype in converter.CALIBRATED and representative_data is not None:
+    if dtype in converter.CALIBRATED and calibrated:
         _require_quantizable(model, chosen)
         samples = _collect(model, representative_data)
     started = time.monotonic()

@@ -37,6 +37,7 @@ class Promise:
             the computation.
         output_dtype: of its outputs, likewise.
         chosen: names of tensors that are to have another dtype, each with that.
+        calibrated: whether the file was quantized after training.
     """
 
     dtype: str = "int8"
@@ -44,6 +45,7 @@ class Promise:
     input_dtype: str | None = None
     output_dtype: str | None = None
     chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    calibrated: bool = False
 
     def __post_init__(self):
         _require_one_of("dtype", self.dtype, DTYPES)
@@ -126,14 +128,17 @@ def findings(lite: LiteModel, promise: Promise | None = None) -> list[str]:
 def no_float(file: schema.File, promise: Promise) -> Iterator[str]:
     """Float tensors, each with the operator that reads or writes it."""
     floats = {t for t in file.tensors if "float" in t.dtype and t.name not in promise.chosen}
+    way_out = (
+        "replace that layer or activation, or leave it float with layer_dtypes="
+        if promise.calibrated
+        else "quantize that layer with sft_keras.quantize(model), or convert the plain model with "
+        "representative_data="
+    )
     for operator in file.operators:
         touched = floats.intersection(operator.inputs + operator.outputs)
         if touched and not _is_at_the_ends(operator, touched, file):
-            yield (
-                f"{operator} works on {' and '.join(sorted({t.dtype for t in touched}))}: quantize "
-                "that layer with sft_keras.quantize(model), or convert the plain model with "
-                "representative_data=."
-            )
+            dtypes = " and ".join(sorted({t.dtype for t in touched}))
+            yield f"{operator} works on {dtypes}: {way_out}."
     used = {
         tensor
         for operator in file.operators

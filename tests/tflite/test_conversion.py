@@ -321,6 +321,14 @@ def test_an_operator_that_microcontrollers_lack_passes_for_phones(images):
     assert "GELU" in {op.name for op in convert(model, images, target="litert").file.operators}
 
 
+@pytest.mark.usefixtures("in_process")
+def test_a_layer_that_calibration_leaves_float_is_told_another_way_out(images):
+    stack = [keras.layers.Conv2D(2, 3), keras.layers.ReLU(threshold=0.5)]
+    model = keras.Sequential([keras.Input((6, 6, 1)), *stack])
+    with pytest.raises(GateError, match="works on float32: replace that layer or activation"):
+        convert(model, images)
+
+
 RECURRENT = {
     "LSTM": (lambda x: x.LSTM(4, return_sequences=True), "UNIDIRECTIONAL_SEQUENCE_LSTM"),
     "both ways": (lambda x: x.Bidirectional(x.LSTM(3)), "UNIDIRECTIONAL_SEQUENCE_LSTM"),
