@@ -110,7 +110,8 @@ def _prepare(
     dtypes = of_rewritten(rewritten, model, chosen)
     floats = {name for name, dtype in dtypes.items() if dtype == "float32"}
     layers = {call.layer for call in flavors.calls(rewritten)}
-    if all(layer.name in floats or flavors.is_input_layer(layer) for layer in layers):
+    rest = [x for x in layers if x.name not in floats and not flavors.is_input_layer(x)]
+    if floats and not found and not rest:
         raise ArgumentError(
             f"layer_dtypes leaves every layer of model '{model.name}' float32; give it fewer, or "
             "convert the model itself with dtype='float32'."

@@ -157,7 +157,7 @@ def _value(layer: Any, key: str, value: Any) -> Any:
 
 def _activation(layer: Any, key: str, value: Any) -> Any:
     """What tf_keras computes the activation with, which Keras 3 may know by the same name."""
-    function = getattr(layer, key, None)
+    function: Any = getattr(layer, key, None)
     if function in activations.FUNCTIONS.values():  # of a layer that was ported before
         return function
     if isinstance(value, str) and value in activations.FUNCTIONS:
@@ -165,7 +165,8 @@ def _activation(layer: Any, key: str, value: Any) -> Any:
     if value is None or (isinstance(value, str) and _is_known(value)):
         return value
     raise Unportable(
-        f"has activation {_label(value)}, which tf_keras has not", "use one that both Kerases have"
+        f"has activation {_label(value) or repr(function.__name__)}, which tf_keras has not",
+        "use one that both Kerases have",
     )
 
 
@@ -202,6 +203,7 @@ def _penalty(key: str, value: dict) -> dict | None:
 
 
 def _label(value: Any) -> str:
+    """What a config calls an activation; empty for a lambda, whose code it holds."""
     if isinstance(value, dict):
         value = value.get("registered_name") or value.get("class_name")
-    return f"'{value}'"
+    return f"'{value}'" if value else ""

@@ -262,6 +262,12 @@ def test_a_transposed_convolution_with_dilation_is_a_problem():
     assert "with dilation_rate, which TensorFlow cannot compute on a CPU" in problem.reason
 
 
+def test_a_lambda_for_an_activation_is_a_problem_by_its_name():
+    dense = layers.Dense(2, activation=lambda x: x * 2, name="own")
+    (problem,) = problems(keras.Sequential([keras.Input((4,)), dense]))
+    assert (problem.layer, problem.reason[:25]) == ("own", "has activation '<lambda>'")
+
+
 def test_a_model_without_problems():
     assert problems(keras.Sequential([keras.Input((4,)), layers.Dense(2)])) == []
 
