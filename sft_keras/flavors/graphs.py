@@ -9,7 +9,7 @@ import keras
 from keras import tree
 
 from sft_keras.errors import UnsupportedError
-from sft_keras.flavors.kinds import is_input_layer, is_symbolic, is_tf_keras, library
+from sft_keras.flavors.kinds import is_input_layer, is_symbolic, is_tf_keras, library, producer
 
 
 class Call(NamedTuple):
@@ -116,6 +116,12 @@ def inputs(model: Any) -> list:
 def outputs(model: Any) -> list:
     """Symbolic outputs of the graph, flat."""
     return tree.flatten(graph(model).outputs)
+
+
+def open_inputs(model: Any) -> dict[str, tuple]:
+    """The names and shapes of inputs that have more unknown sizes than that of the batch."""
+    shapes = {producer(x).name: ("batch", *x.shape[1:]) for x in inputs(model)}
+    return {name: shape for name, shape in shapes.items() if None in shape}
 
 
 def input_structure(model: Any) -> Any:

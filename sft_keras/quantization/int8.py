@@ -9,6 +9,7 @@ from keras import tree
 from tf_keras import layers
 
 from sft_keras import flavors
+from sft_keras.quantization import limits
 from sft_keras.quantization.graph import rewrite, single_readers
 from sft_keras.quantization.problem import Problem
 
@@ -50,6 +51,8 @@ FORMS = {
     **dict.fromkeys((layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D), MOVES),
     **dict.fromkeys((layers.GaussianNoise, layers.GaussianDropout, layers.AlphaDropout), MOVES),
     layers.ActivityRegularization: MOVES,
+    **dict.fromkeys((layers.RandomBrightness, layers.RandomContrast, layers.RandomFlip), MOVES),
+    **dict.fromkeys((layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom), MOVES),
     layers.LeakyReLU: Form(),
     layers.Softmax: FIXED,
 }
@@ -84,14 +87,21 @@ def problems(model: tf_keras.Model, floats: Collection[str] = ()) -> list[Proble
 
 
 def _problem(layer: Any) -> Problem:
+    if limit := limits.problem_of(layer):
+        return limit
     kind = type(layer).__name__
     function = f" '{layer.activation.__name__}'" if kind == "Activation" else ""
     way_out = WAYS_OUT.get(kind, OTHER_WAY_OUT)
-    return Problem(layer.name, f"is a {kind}{function} that has no int8 form", way_out)
+    what = f"a {kind}{function}"
+    if flavors.is_operator(layer):
+        what = f"the operator '{flavors.operator_name(layer)}'"
+    return Problem(layer.name, f"is {what} that has no int8 form", way_out)
 
 
 def form_of(layer: Any) -> Form | None:
     """The int8 form of a layer, None if it has none."""
+    if limits.problem_of(layer):
+        return None
     if isinstance(layer, layers.Activation):
         return ACTIVATIONS.get(getattr(layer.activation, "__name__", ""))
     if isinstance(layer, layers.ReLU):

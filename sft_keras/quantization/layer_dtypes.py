@@ -19,8 +19,12 @@ def by_name(model: Any, layer_dtypes: Mapping[str, str]) -> dict[str, str]:
             later one holds. The name of a nested model stands for all layers in it.
 
     Raises:
-        ArgumentError: a pattern fits no layer, or a dtype is unknown.
+        ArgumentError: it is no mapping, a pattern fits no layer, or a dtype is unknown.
     """
+    if not isinstance(layer_dtypes, Mapping):
+        raise ArgumentError(
+            f"layer_dtypes is {layer_dtypes!r}; give each layer its dtype: {{'head': 'float32'}}."
+        )
     chosen: dict[str, str] = {}
     for pattern, dtype in layer_dtypes.items():
         if dtype not in DTYPES:

@@ -99,11 +99,22 @@ def _prepare(
             "quantize() leaves layers float32; for int16x8 give layer_dtypes to convert(), with "
             "representative_data=."
         )
+    found += [
+        Problem(name, f"is an Input of the dynamic shape {shape}", "give it fixed sizes")
+        for name, shape in flavors.open_inputs(model).items()
+    ]
     settings = compiling.settings(model, found)
     rewritten = port(model, found)
     for rewrite in PASSES:
         rewritten = rewrite(rewritten)
     dtypes = of_rewritten(rewritten, model, chosen)
     floats = {name for name, dtype in dtypes.items() if dtype == "float32"}
+    layers = {call.layer for call in flavors.calls(rewritten)}
+    rest = [x for x in layers if x.name not in floats and not flavors.is_input_layer(x)]
+    if floats and not found and not rest:
+        raise ArgumentError(
+            f"layer_dtypes leaves every layer of model '{model.name}' float32; give it fewer, or "
+            "convert the model itself with dtype='float32'."
+        )
     found += int8.problems(rewritten, floats)
     return rewritten, settings, floats

@@ -9,7 +9,7 @@ import tf_keras
 from keras import tree
 
 from sft_keras import flavors
-from sft_keras.quantization import activations
+from sft_keras.quantization import activations, limits
 from sft_keras.quantization.arguments import arguments
 from sft_keras.quantization.port_special import REFUSED, SPECIAL, way_out
 from sft_keras.quantization.problem import Unportable
@@ -68,6 +68,8 @@ def _require_sound(layer: Any) -> None:
         raise Unportable(f"is a custom layer ({kind})", "replace it by layers of Keras")
     if getattr(layer, "data_format", None) == "channels_first":
         raise Unportable("is channels_first, which TFLite has not", "use channels_last")
+    if problem := limits.beyond_cpus(layer):
+        raise Unportable(problem.reason, problem.way_out)
     numbers = [w for w in layer.get_weights() if w.dtype.kind == "f"]
     if not all(np.isfinite(w).all() for w in numbers):
         raise Unportable("has NaN or infinite weights", "train again with a lower learning rate")
@@ -155,7 +157,7 @@ def _value(layer: Any, key: str, value: Any) -> Any:
 
 def _activation(layer: Any, key: str, value: Any) -> Any:
     """What tf_keras computes the activation with, which Keras 3 may know by the same name."""
-    function = getattr(layer, key, None)
+    function: Any = getattr(layer, key, None)
     if function in activations.FUNCTIONS.values():  # of a layer that was ported before
         return function
     if isinstance(value, str) and value in activations.FUNCTIONS:
@@ -163,7 +165,8 @@ def _activation(layer: Any, key: str, value: Any) -> Any:
     if value is None or (isinstance(value, str) and _is_known(value)):
         return value
     raise Unportable(
-        f"has activation {_label(value)}, which tf_keras has not", "use one that both Kerases have"
+        f"has activation {_label(value) or repr(function.__name__)}, which tf_keras has not",
+        "use one that both Kerases have",
     )
 
 
@@ -200,6 +203,7 @@ def _penalty(key: str, value: dict) -> dict | None:
 
 
 def _label(value: Any) -> str:
+    """What a config calls an activation; empty for a lambda, whose code it holds."""
     if isinstance(value, dict):
         value = value.get("registered_name") or value.get("class_name")
-    return f"'{value}'"
+    return f"'{value}'" if value else ""

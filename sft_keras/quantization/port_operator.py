@@ -137,9 +137,25 @@ def _relu(call: flavors.Call, shape: tuple, name: str) -> Any:
     given = flavors.arguments(call)
     keys = ("max_value", "negative_slope", "threshold")
     options = {key: given[key] for key in keys if given.get(key)}
+    if list(options) == ["negative_slope"]:
+        return layers.LeakyReLU(options["negative_slope"], name=name)(call.inputs[0])
     if options:
         return layers.ReLU(**options, name=name)(call.inputs[0])
     return layers.Activation("relu", name=name)(call.inputs[0])
+
+
+def _clip(call: flavors.Call, shape: tuple, name: str) -> Any:
+    given = flavors.arguments(call)
+    ends = [given["x_min"], given["x_max"]]
+    is_relu6 = len(call.inputs) == 1 and not any(map(np.ndim, ends)) and ends == [0, 6]
+    return layers.Activation("relu6", name=name)(call.inputs[0]) if is_relu6 else None
+
+
+def _maximum(call: flavors.Call, shape: tuple, name: str) -> Any:
+    constants = [x for x in _operands(call) if not flavors.is_symbolic(x)]
+    if len(constants) == 1 and not np.ndim(constants[0]) and constants[0] == 0:
+        return layers.Activation("relu", name=name)(call.inputs[0])
+    return _merge(layers.Maximum)(call, shape, name)
 
 
 def _leaky_relu(call: flavors.Call, shape: tuple, name: str) -> Any:
@@ -173,6 +189,13 @@ def _reshape(call: flavors.Call, shape: tuple, name: str) -> Any:
     if known[0] != known[1] or unknown[0] != unknown[1] or unknown[0] > 1:
         return None
     return layers.Reshape([-1 if n is None else n for n in new[1:]], name=name)(x)
+
+
+def _new_axes(call: flavors.Call, shape: tuple, name: str) -> Any:
+    """A slice that only adds axes."""
+    key = flavors.arguments(call)["key"]
+    adds = all(item is None or (isinstance(item, slice) and item == slice(None)) for item in key)
+    return _reshape(call, shape, name) if adds else None
 
 
 def _transpose(call: flavors.Call, shape: tuple, name: str) -> Any:
@@ -235,16 +258,18 @@ LAYERS: dict[str, Callable] = {
     "subtract": _merge(layers.Subtract, _difference),
     "multiply": _merge(layers.Multiply, _product),
     "divide": _merge(None, _quotient),
-    "maximum": _merge(layers.Maximum),
+    "maximum": _maximum,
     "minimum": _merge(layers.Minimum),
     "negative": _negative,
     **{name: _activation(name) for name in ("relu6", "sigmoid", "tanh", "silu")},
     "relu": _relu,
+    "clip": _clip,
     "leakyrelu": _leaky_relu,
     "softmax": _softmax,
     "hardsigmoid": _hard("hard_sigmoid"),
     "hardsilu": _hard("hard_silu"),
     **dict.fromkeys(("reshape", "squeeze", "expanddims", "ravel"), _reshape),
+    "getitem": _new_axes,
     "transpose": _transpose,
     "swapaxes": _swapaxes,
     "moveaxis": _moveaxis,

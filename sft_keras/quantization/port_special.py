@@ -1,4 +1,4 @@
-"""Layers that tf_keras has not, as layers that it has."""
+"""Layers that tf_keras has not, or has no int8 form of, as layers that it has."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,10 +38,19 @@ def _rms_normalization(layer: Any, name: str) -> Callable:
     return call
 
 
+def _relu(layer: Any, name: str) -> Callable:
+    """With a slope alone it is a LeakyReLU, which has an int8 form."""
+    if layer.negative_slope and layer.max_value is None and not layer.threshold:
+        return layers.LeakyReLU(float(layer.negative_slope), name=name)
+    keys = ("max_value", "negative_slope", "threshold")
+    return layers.ReLU(**{key: getattr(layer, key) for key in keys}, name=name)
+
+
 SPECIAL: dict[str, Callable] = {
     "CustomScaleLayer": _custom_scale,
     "LayerScale": _layer_scale,
     "StochasticDepth": _stochastic_depth,
+    "ReLU": _relu,
     "RMSNormalization": _rms_normalization,
 }
 """By class: takes a layer and a name, returns what to call on its input."""

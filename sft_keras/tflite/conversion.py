@@ -9,7 +9,7 @@ import numpy as np
 from absl import logging
 
 from sft_keras import flavors
-from sft_keras.errors import ConversionError, UnsupportedError
+from sft_keras.errors import ConversionError, DataError, UnsupportedError
 from sft_keras.tflite import child, converter, gate, mixed
 from sft_keras.tflite.data import Slot, batches
 from sft_keras.tflite.lite_model import LiteModel
@@ -41,8 +41,8 @@ def convert(
         model: a Keras 3 or tf_keras model: what `sft_keras.quantize` returned, or a plain one
             together with `representative_data` or a float `dtype`.
         representative_data: typical inputs, for post-training quantization of a plain model:
-            arrays, a `tf.data.Dataset`, a `PyDataset`, with or without labels. The first 500
-            samples are used.
+            arrays, a `tf.data.Dataset`, a `PyDataset`, a function that returns a generator of
+            batches, with or without labels. The first 500 samples are used.
         dtype: what the file computes in. `"int8"`; `"int16x8"`: int16 activations and int8
             weights, of a plain model; `"dynamic"`: float activations and int8 weights;
             `"float16"`: float activations and float16 weights; `"float32"`.
@@ -65,8 +65,8 @@ def convert(
 
     Raises:
         ArgumentError: `layer_dtypes` names a layer that there is not.
-        UnsupportedError: the model is of a kind that cannot be converted, or has nothing to
-            quantize by.
+        UnsupportedError: the model is of a kind that cannot be converted, has nothing to quantize
+            by, or comes from `sft_keras.quantize` and was not trained.
         DataError: `representative_data` does not fit the model.
         ConversionError: the converter failed, crashed or ran out of time.
         GateError: the file has float tensors, operators that the target lacks, or dead layers.
@@ -76,12 +76,14 @@ def convert(
         >>> lite = sft_keras.convert(model, representative_data=x_train)
         >>> lite.save("model.tflite")
     """
-    promise = gate.Promise(dtype, target, input_dtype, output_dtype)
+    calibrated = representative_data is not None
+    promise = gate.Promise(dtype, target, input_dtype, output_dtype, calibrated=calibrated)
     flavors.require_tensorflow("convert()")
     _require_convertible(model)
-    chosen = mixed.chosen_names(model, layer_dtypes or {}, dtype, representative_data is not None)
+    chosen = mixed.chosen_names(model, layer_dtypes or {}, dtype, calibrated)
     samples = None
-    if dtype in converter.CALIBRATED and representative_data is not None:
+    if dtype in converter.CALIBRATED and calibrated:
+        _require_quantizable(model, chosen)
         samples = _collect(model, representative_data)
     started = time.monotonic()
     lite, promise = _converted(model, promise, chosen, samples, timeout)
@@ -101,7 +103,9 @@ def _converted(
     # Only here, for TFMOT need not be installed to convert a float model.
     from sft_keras.quantization.deployment import deployable, is_recurrent
     from sft_keras.quantization.layer_dtypes import of_rewritten
+    from sft_keras.quantization.ranges import require_trained
 
+    require_trained(model)
     rewritten = samples is not None or is_recurrent(model)
     for candidate in dict.fromkeys((deployable(model) if rewritten else model, model)):
         try:
@@ -125,12 +129,11 @@ def _require_convertible(model: Any) -> None:
             f"Model '{model.name}' runs on Keras' {keras.backend.backend()} backend; pass it "
             "through sft_keras.quantize(model), or set KERAS_BACKEND=tensorflow."
         )
-    for slot in _slots(model):
-        if None in slot.shape:
-            raise UnsupportedError(
-                f"Input '{slot.name}' of model '{model.name}' has the dynamic shape "
-                f"{('batch', *slot.shape)}; give its Input fixed sizes."
-            )
+    for name, shape in flavors.open_inputs(model).items():
+        raise UnsupportedError(
+            f"Input '{name}' of model '{model.name}' has the dynamic shape {shape}; give its Input "
+            "fixed sizes."
+        )
     for layer in model.layers:
         if not all(np.isfinite(weights).all() for weights in layer.get_weights()):
             raise UnsupportedError(
@@ -139,21 +142,43 @@ def _require_convertible(model: Any) -> None:
             )
 
 
+def _require_quantizable(model: Any, chosen: Mapping[str, str]) -> None:
+    from sft_keras.quantization import limits
+    from sft_keras.quantization.problem import require_none
+
+    floats = {name for name, dtype in chosen.items() if dtype == "float32"}
+    require_none(limits.problems(model, floats), model.name)
+
+
 def _slots(model: Any) -> list[Slot]:
-    return [Slot(flavors.producer(t).name, tuple(t.shape[1:])) for t in flavors.inputs(model)]
+    return [
+        Slot(flavors.producer(x).name, tuple(x.shape[1:]), flavors.dtype_name(x))
+        for x in flavors.inputs(model)
+    ]
+
+
+def _require_known_tokens(model: Any, samples: Mapping[str, np.ndarray]) -> None:
+    """Refuses numbers that an Embedding has no row for, on which the converter fails."""
+    tokens = {id(x): flavors.producer(x).name for x in flavors.inputs(model)}
+    for call in flavors.calls(model):
+        name = tokens.get(id(call.inputs[0])) if call.inputs else None
+        if name is None or type(call.layer).__name__ != "Embedding":
+            continue
+        least, most = samples[name].min(), samples[name].max()
+        if least < 0 or most >= call.layer.input_dim:
+            raise DataError(
+                f"The data for input '{name}' holds {least} to {most}, and Embedding "
+                f"'{call.layer.name}' knows 0 to {call.layer.input_dim - 1}; give its tokens."
+            )
 
 
 def _collect(model: Any, data: Any) -> list[np.ndarray]:
     """Calibration samples of each input, with the whole range of bytes where it takes them."""
     from sft_keras.quantization import pixels
 
-    parts = [batch.inputs for batch in batches(data, _slots(model), limit=CALIBRATION_SAMPLES)]
-    # A dtype is a string in Keras 3 and an object with a name in tf_keras.
-    dtypes = [getattr(t.dtype, "name", t.dtype) for t in flavors.inputs(model)]
-    columns = zip(zip(*parts, strict=True), dtypes, strict=True)
-    samples = [np.concatenate(column).astype(dtype) for column, dtype in columns]
-    bytes_in = pixels.pixel_inputs(model)
-    return [
-        pixels.pinned(x) if slot.name in bytes_in else x
-        for slot, x in zip(_slots(model), samples, strict=True)
-    ]
+    slots, bytes_in = _slots(model), pixels.pixel_inputs(model)
+    parts = [batch.inputs for batch in batches(data, slots, limit=CALIBRATION_SAMPLES)]
+    columns = zip(slots, zip(*parts, strict=True), strict=True)
+    samples = [(slot, np.concatenate(column).astype(slot.dtype)) for slot, column in columns]
+    _require_known_tokens(model, {slot.name: x for slot, x in samples})
+    return [pixels.pinned(x) if slot.name in bytes_in else x for slot, x in samples]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sft_keras import flavors
 from sft_keras.errors import UnsupportedError
 from sft_keras.tflite import child, export, ranges, schema, targets
 from sft_keras.tflite.gate import Promise
@@ -57,7 +58,10 @@ def run(
         }
         if samples is not None:
             settings["samples"] = str(folder / "samples.npz")
-            np.savez(folder / "samples.npz", **dict(zip(trace.inputs, samples, strict=True)))
+            # An equal model may take bytes as floats.
+            dtypes = map(flavors.dtype_name, flavors.inputs(model))
+            cast = [x.astype(dtype) for x, dtype in zip(samples, dtypes, strict=True)]
+            np.savez(folder / "samples.npz", **dict(zip(trace.inputs, cast, strict=True)))
         (folder / "settings.json").write_text(json.dumps(settings))
         arguments: list[str | Path] = [saved_model, target, folder / "settings.json"]
         child.run("sft_keras.tflite.converter_process", arguments, timeout)

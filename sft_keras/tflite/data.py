@@ -1,5 +1,6 @@
 """Turns whatever `evaluate` takes (arrays, `tf.data`, `PyDataset`, …) into numpy batches."""
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -12,10 +13,17 @@ CHUNK = 256  # samples of a plain array that are worked on at once
 
 
 class Slot(NamedTuple):
-    """A model's input: its name and shape without the batch axis, None where any size goes."""
+    """A model's input.
+
+    Args:
+        name: its name.
+        shape: without the batch axis, None where any size goes.
+        dtype: what is to hold the data's numbers as they are; floats may be rounded.
+    """
 
     name: str
     shape: tuple[int | None, ...]
+    dtype: str = "float32"
 
 
 class Batch(NamedTuple):
@@ -30,7 +38,8 @@ def batches(data: Any, slots: Sequence[Slot], limit: int | None = None) -> Itera
 
     Args:
         data: arrays `x` or `(x, y)`, where `x` may be a list or dict for several inputs; a
-            `tf.data.Dataset`, `PyDataset` or any iterable of such batches.
+            `tf.data.Dataset`, `PyDataset` or any iterable of such batches; or a function that
+            returns one.
         slots: the model's inputs.
         limit: samples after which to stop; None takes all.
 
@@ -46,7 +55,8 @@ def batches(data: Any, slots: Sequence[Slot], limit: int | None = None) -> Itera
         (256, 8, 8, 1) (256,)
     """
     seen, limit = 0, sys.maxsize if limit is None else limit
-    for x, y in _raw_batches(data, endless_is_fine=limit < sys.maxsize):
+    data = data() if inspect.isfunction(data) else data
+    for x, y in _raw_batches(data, len(slots), endless_is_fine=limit < sys.maxsize):
         batch = Batch(_match(x, slots), _labels(y))
         count = min(_count(batch), limit - seen)
         for start in range(0, count, CHUNK):
@@ -58,7 +68,8 @@ def batches(data: Any, slots: Sequence[Slot], limit: int | None = None) -> Itera
         raise DataError("The data holds no samples; give at least one.")
 
 
-def _raw_batches(data: Any, endless_is_fine: bool) -> Iterator[tuple[Any, Any]]:
+def _raw_batches(data: Any, count: int, endless_is_fine: bool) -> Iterator[tuple[Any, Any]]:
+    """The inputs and labels of each batch, for a model of `count` inputs."""
     if isinstance(data, tuple | list | dict) or hasattr(data, "__array__"):
         # As for `fit`: a tuple is (x, y), a list or dict holds several inputs.
         yield _unpack(data) if isinstance(data, tuple) else (data, None)
@@ -71,7 +82,14 @@ def _raw_batches(data: Any, endless_is_fine: bool) -> Iterator[tuple[Any, Any]]:
     if not endless_is_fine and _is_endless(data):
         raise DataError("The data never ends; take a number of batches: dataset.take(100).")
     for element in _elements(data):
-        yield _unpack(tuple(element)) if isinstance(element, tuple | list) else (element, None)
+        is_pair = isinstance(element, tuple | list) and not _is_inputs(element, count)
+        yield _unpack(tuple(element)) if is_pair else (element, None)
+
+
+def _is_inputs(element: tuple | list, count: int) -> bool:
+    """Whether a batch is a list of several inputs, rather than inputs and labels."""
+    is_list = isinstance(element, list) and len(element) == count > 1
+    return is_list and not isinstance(element[0], tuple | list | dict)
 
 
 def _unpack(element: tuple) -> tuple[Any, Any]:
@@ -106,7 +124,10 @@ def _match(x: Any, slots: Sequence[Slot]) -> list[np.ndarray]:
     elif not isinstance(x, list | tuple):
         x = [x]
     if len(x) != len(slots):
-        raise DataError(f"The data has {len(x)} inputs, the model {len(slots)}: {names}.")
+        raise DataError(
+            f"The data has {len(x)} inputs, the model {len(slots)}: {names}; give several as a "
+            "list [a, b] or a dict by name, and several batches by a generator."
+        )
     arrays = [_array(value, slot) for value, slot in zip(x, slots, strict=True)]
     if len({len(array) for array in arrays}) > 1:
         raise DataError(f"Inputs differ in their number of samples: {list(map(len, arrays))}.")
@@ -120,13 +141,29 @@ def _array(value: Any, slot: Slot) -> np.ndarray:
     if _fits((*array.shape, 1), slot.shape):
         array = array[..., np.newaxis]  # as `fit` does with images of one channel
     if not _fits(array.shape, slot.shape):
+        is_one = _fits((1, *array.shape), slot.shape)
+        way_out = "give batches of samples, as dataset.batch(32) does" if is_one else "reshape it"
         raise DataError(
             f"The data for input '{slot.name}' has shape {array.shape}, the model takes "
-            f"{('batch', *slot.shape)}; reshape or batch it."
+            f"{('batch', *slot.shape)}; {way_out}."
         )
     if not np.isfinite(array).all():
         raise DataError(f"NaN or infinity in the data for input '{slot.name}'; clean the data.")
+    changed = _changed(array, slot.dtype)
+    if changed.size:
+        raise DataError(
+            f"The data for input '{slot.name}' holds {changed[0]}, which its dtype {slot.dtype} "
+            "cannot; give the numbers that the device feeds, or build the model with a float Input."
+        )
     return array
+
+
+def _changed(array: np.ndarray, dtype: str) -> np.ndarray:
+    """The numbers that a dtype of integers cuts off."""
+    if "float" in dtype:
+        return array[:0]
+    with np.errstate(invalid="ignore"):
+        return array[array.astype(dtype) != array]
 
 
 def _fits(shape: Sequence[int], want: Sequence[int | None]) -> bool:

@@ -41,6 +41,7 @@ class Promise:
             the computation.
         output_dtype: of its outputs, likewise.
         chosen: names of tensors that are to have another dtype, each with that.
+        calibrated: whether the file was quantized after training.
     """
 
     dtype: str = "int8"
@@ -48,6 +49,7 @@ class Promise:
     input_dtype: str | None = None
     output_dtype: str | None = None
     chosen: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    calibrated: bool = False
 
     def __post_init__(self):
         _require_one_of("dtype", self.dtype, DTYPES)
@@ -86,8 +88,8 @@ DTYPES = {
 """What a file may compute in, each with what its inputs and outputs may be, the default first."""
 
 
-def _require_one_of(what: str, given: str, known: Any) -> None:
-    if given not in known:
+def _require_one_of(what: str, given: Any, known: Any) -> None:
+    if not isinstance(given, str) or given not in known:
         raise UnsupportedError(f"{what} '{given}' is unknown; choose one of {', '.join(known)}.")
 
 
@@ -130,14 +132,17 @@ def findings(lite: LiteModel, promise: Promise | None = None) -> list[str]:
 def no_float(file: schema.File, promise: Promise) -> Iterator[str]:
     """Float tensors, each with the operator that reads or writes it."""
     floats = {t for t in file.tensors if "float" in t.dtype and t.name not in promise.chosen}
+    way_out = (
+        "replace that layer or activation, or leave it float with layer_dtypes="
+        if promise.calibrated
+        else "quantize that layer with sft_keras.quantize(model), or convert the plain model with "
+        "representative_data="
+    )
     for operator in file.operators:
         touched = floats.intersection(operator.inputs + operator.outputs)
         if touched and not _is_at_the_ends(operator, touched, file):
-            yield (
-                f"{operator} works on {' and '.join(sorted({t.dtype for t in touched}))}: quantize "
-                "that layer with sft_keras.quantize(model), or convert the plain model with "
-                "representative_data=."
-            )
+            dtypes = " and ".join(sorted({t.dtype for t in touched}))
+            yield f"{operator} works on {dtypes}: {way_out}."
     used = {
         tensor
         for operator in file.operators

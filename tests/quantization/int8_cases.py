@@ -161,6 +161,7 @@ CASES: dict[str, Callable] = {
     "Dropout": behind(lambda: layers.Dropout(0.5)),
     "SpatialDropout2D": behind(lambda: layers.SpatialDropout2D(0.5)),
     "GaussianNoise": behind(lambda: layers.GaussianNoise(0.1)),
+    "RandomFlip": behind(layers.RandomFlip),
     "Resizing": stack(IMAGE, lambda: layers.Resizing(4, 4), conv()),
     **{
         name: merged(getattr(layers, name))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras
 from tf_keras import layers
 
@@ -97,6 +98,8 @@ def _layers_of_all_cases():
         (lambda: layers.Activation(lambda x: x), "relu6"),
         (lambda: layers.BatchNormalization(axis=1), "last axis"),
         (lambda: layers.LayerNormalization(), "replace"),
+        (lambda: layers.UpSampling2D(interpolation="bicubic"), "nearest, bilinear"),
+        (lambda: layers.Softmax(axis=(1, 2)), "one axis"),
     ],
 )
 def test_layer_without_int8_form_is_named(layer, way_out):
@@ -105,6 +108,13 @@ def test_layer_without_int8_form_is_named(layer, way_out):
     (problem,) = int8.problems(tf_keras.Model(x, made(x)))
     assert problem.layer == made.name
     assert way_out in problem.way_out
+
+
+def test_an_operator_without_int8_form_is_named():
+    x = tf_keras.Input(IMAGE)
+    reasons = [p.reason for p in int8.problems(tf_keras.Model(x, [x[:, 1:], tf.sin(x)]))]
+    expected = {"is the operator 'getitem' that has no int8 form"}
+    assert set(reasons) == expected | {"is the operator 'sin' that has no int8 form"}
 
 
 def test_a_range_is_that_of_the_batches_seen_at_once(see_data):

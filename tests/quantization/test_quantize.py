@@ -184,6 +184,30 @@ def test_quantized_before_training_the_original_stays(flavor, randomize):
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+AUGMENTING = {
+    "RandomBrightness": {"factor": 0.5, "value_range": (0, 1)},
+    "RandomContrast": {"factor": 0.9},
+    "RandomFlip": {},
+    "RandomRotation": {"factor": 0.5},
+    "RandomTranslation": {"height_factor": 0.5, "width_factor": 0.5},
+    "RandomZoom": {"height_factor": 0.5},
+}
+
+
+@pytest.mark.parametrize("kind", AUGMENTING)
+def test_augmentation_is_trained_with_and_gone_in_the_file(kind, flavor, to_file, randomize):
+    augment = getattr(flavor.layers, kind)(**AUGMENTING[kind], seed=1)
+    convolution = flavor.layers.Conv2D(2, 3)
+    model = randomize(flavor.Sequential([flavor.Input((8, 8, 3)), augment, convolution]))
+    data = np.random.default_rng(0).uniform(size=(8, 8, 8, 3)).astype("float32")
+    qat = quantize(model)
+    assert not np.allclose(qat(data, training=True), qat(data, training=False), atol=0.01)
+    file = to_file(qat)
+    assert file.floats == []
+    outputs, step = file(data[:1])
+    assert np.abs(outputs - qat(data[:1], training=False)).max() <= 2 * step
+
+
 def test_what_a_pruned_and_shrunk_model_is_quantized_too(to_file, see_data, randomize):
     x = keras.Input((8, 8, 1))
     y = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3, name="conv")(x))
@@ -220,6 +244,30 @@ def test_all_problems_are_found_at_once():
     assert all(f"'{name}'" in str(e.value) for name in names)
 
 
+def test_an_input_of_any_size_is_a_problem(flavor):
+    x = flavor.Input((None, None, 3), name="image")
+    model = flavor.Model(x, flavor.layers.GlobalMaxPooling2D()(flavor.layers.Conv2D(2, 3)(x)))
+    (problem,) = problems(model)
+    assert problem.layer == "image"
+    assert "dynamic shape ('batch', None, None, 3)" in problem.reason
+    with pytest.raises(UnsupportedError, match=r"'image' is an Input .* fixed sizes"):
+        quantize(model)
+
+
+def test_a_transposed_convolution_with_dilation_is_a_problem():
+    transposed = layers.Conv2DTranspose(2, 3, dilation_rate=2, name="up")
+    model = keras.Sequential([keras.Input((8, 8, 3)), transposed])
+    (problem,) = problems(model)
+    assert problem.layer == "up"
+    assert "with dilation_rate, which TensorFlow cannot compute on a CPU" in problem.reason
+
+
+def test_a_lambda_for_an_activation_is_a_problem_by_its_name():
+    dense = layers.Dense(2, activation=lambda x: x * 2, name="own")
+    (problem,) = problems(keras.Sequential([keras.Input((4,)), dense]))
+    assert (problem.layer, problem.reason[:25]) == ("own", "has activation '<lambda>'")
+
+
 def test_a_model_without_problems():
     assert problems(keras.Sequential([keras.Input((4,)), layers.Dense(2)])) == []
 
@@ -253,6 +301,17 @@ def test_the_package_converts_what_quantize_returns(randomize):
     data = np.random.default_rng(0).normal(size=(16, 8, 8, 1))
     qat.fit(data, np.zeros((16, 6, 6, 2)), verbose=0)
     assert len(sft_keras.convert(qat).content) > 0
+
+
+def test_a_quantized_model_that_saw_no_data_is_not_converted():
+    net = keras.Sequential([keras.Input((4,)), layers.Dense(2, name="head")], name="net")
+    qat = quantize(net)
+    with pytest.raises(UnsupportedError, match=r"of model 'net' has a range that saw no data.*fit"):
+        sft_keras.convert(qat)
+    qat.compile("sgd", "mse")
+    qat.evaluate(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
+    with pytest.raises(UnsupportedError, match="saw no data"):
+        sft_keras.convert(qat)
 
 
 def small_net():

@@ -127,6 +127,26 @@ def test_bad_models_and_arguments_are_refused_before_the_work():
         convert(anysize)
 
 
+BEYOND_INT8 = {
+    "UpSampling2D": (lambda x: x.UpSampling2D(interpolation="bicubic", name="odd"), "bicubic"),
+    "Resizing": (lambda x: x.Resizing(2, 2, interpolation="lanczos3", name="odd"), "lanczos3"),
+    "Conv1DTranspose": (
+        lambda x: x.TimeDistributed(x.Conv1DTranspose(2, 2, dilation_rate=2, name="odd")),
+        "on a CPU",
+    ),
+    "Softmax": (lambda x: x.Softmax(axis=(1, 2), name="odd"), "several axes"),
+}
+
+
+@pytest.mark.usefixtures("no_child")
+@pytest.mark.parametrize(("make", "reason"), BEYOND_INT8.values(), ids=BEYOND_INT8)
+def test_a_layer_that_no_int8_file_computes_is_named_before_the_work(make, reason, flavor, pair):
+    inner = flavor.Sequential([flavor.Input((4, 4, 1)), make(flavor.layers)])
+    model = flavor.Sequential([flavor.Input((4, 4, 1)), inner])
+    with pytest.raises(UnsupportedError, match=f"'odd' is a .*{reason}"):
+        convert(model, pair[0])
+
+
 @pytest.mark.usefixtures("no_child")
 @pytest.mark.parametrize("library", [keras, tf_keras])
 def test_nan_weights_are_refused_by_layer(library):
@@ -222,6 +242,34 @@ def test_small_types_that_nothing_came_of_are_refused(images):
         convert(model, dtype="dynamic")
 
 
+def camera(library, dtype):
+    """A network that takes pixels in a dtype of its own."""
+    layers = library.layers
+    x = image = library.Input((6, 6, 1), dtype=dtype, name="image")
+    for layer in (layers.Rescaling(1 / 127.5, -1), layers.Conv2D(2, 3), layers.Flatten()):
+        x = layer(x)
+    return library.Model(image, x)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float16", "float64"])
+@pytest.mark.usefixtures("in_process")
+def test_an_input_of_any_numbers_is_quantized(dtype, flavor, images, randomize):
+    model, data = randomize(camera(flavor, dtype)), images.astype(dtype)
+    lite = convert(model, data, input_dtype="uint8")
+    (x,) = lite.inputs
+    assert (x.dtype, x.scale, x.zero_point) == ("uint8", 1.0, 0)
+    (got,) = runtimes.run("litert", lite.content, [lite.quantize_input(data)])
+    expected = np.asarray(model(data))
+    assert np.abs(lite.dequantize_output(got) - expected).max() < 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("value", [0.5, 256, -1])
+@pytest.mark.usefixtures("no_child")
+def test_data_that_an_input_of_bytes_cannot_hold_is_refused(value):
+    with pytest.raises(DataError, match=f"'image' holds {value}.*, which its dtype uint8 cannot"):
+        convert(camera(keras, "uint8"), np.full((4, 6, 6, 1), value))
+
+
 @pytest.mark.parametrize("dtypes", [("uint8", "uint8"), ("float32", "float32"), ("uint8", None)])
 @pytest.mark.usefixtures("in_process")
 def test_inputs_and_outputs_of_another_dtype(dtypes, images, randomize):
@@ -241,6 +289,14 @@ def test_a_dtype_that_the_mode_has_not_is_refused(images):
 def test_int16x8_of_a_model_trained_for_int8_is_refused(qat_model):
     with pytest.raises(UnsupportedError, match="trained for int8, not int16x8"):
         convert(qat_model, dtype="int16x8")
+
+
+@pytest.mark.parametrize("option", ["dtype", "input_dtype", "output_dtype"])
+@pytest.mark.parametrize("dtype", [tf.int8, np.int8, np.dtype("int8")])
+@pytest.mark.usefixtures("no_child")
+def test_a_dtype_is_given_by_name(option, dtype, images):
+    with pytest.raises(UnsupportedError, match=rf"{option}.*int8.* is unknown; choose one of int8"):
+        convert(wide(keras), images, **{option: dtype})
 
 
 @pytest.mark.usefixtures("in_process")
@@ -263,6 +319,14 @@ def test_an_operator_that_microcontrollers_lack_passes_for_phones(images):
     with pytest.raises(GateError, match=r"GELU.*missing from TFLite Micro.*target='litert'"):
         convert(model, images)
     assert "GELU" in {op.name for op in convert(model, images, target="litert").file.operators}
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_layer_that_calibration_leaves_float_is_told_another_way_out(images):
+    stack = [keras.layers.Conv2D(2, 3), keras.layers.ReLU(threshold=0.5)]
+    model = keras.Sequential([keras.Input((6, 6, 1)), *stack])
+    with pytest.raises(GateError, match="works on float32: replace that layer or activation"):
+        convert(model, images)
 
 
 RECURRENT = {
@@ -306,6 +370,16 @@ def test_tokens_stay_integers(flavor, randomize):
     (got,) = runtimes.run("litert", lite.content, [lite.quantize_input(data)])
     expected = np.asarray(model(data))
     assert np.abs(lite.dequantize_output(got) - expected).mean() < 0.05 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("token", [-1, 10])
+@pytest.mark.usefixtures("no_child")
+def test_a_token_that_an_embedding_has_not_is_refused_before_the_work(token, flavor):
+    tokens = flavor.Input((6,), dtype="int32", name="tokens")
+    embedding = flavor.layers.Embedding(10, 4, name="words")
+    model = flavor.Model(tokens, flavor.layers.Flatten()(embedding(tokens)))
+    with pytest.raises(DataError, match=rf"'tokens' holds .*{token}.*'words' knows 0 to 9"):
+        convert(model, np.full((4, 6), token))
 
 
 def test_a_crash_of_the_converter_is_survived_and_told(monkeypatch):

@@ -120,6 +120,8 @@ def test_labels_of_several_outputs_are_no_array():
         (X[:0], "no samples"),
         (iter([]), "no samples"),
         (X[0], r"shape \(4, 4, 1\), the model takes \('batch', 4, 4, 1\)"),
+        (tf.data.Dataset.from_tensor_slices(X[:4]), r"dataset\.batch\(32\)"),
+        ([X, X], "several batches by a generator"),
         (X[:, :3], r"'image' has shape \(600, 3, 4, 1\)"),
         (np.full((2, 4, 4, 1), np.nan), "NaN or infinity in the data for input 'image'"),
         (np.full((2, 4, 4, 1), "text"), "dtype <U4"),
@@ -133,6 +135,32 @@ def test_labels_of_several_outputs_are_no_array():
 def test_bad_data_is_named(data, message):
     with pytest.raises(DataError, match=message):
         everything(data)
+
+
+def test_a_function_gives_batches_as_the_converter_of_tensorflow_takes_them():
+    (x,), y = everything(lambda: ([X[i : i + 1]] for i in range(5)))
+    assert np.array_equal(x, X[:5])
+    assert y is None
+    slots = [Slot("b", (4, 4, 1)), Slot("a", (4, 4, 1))]
+    (b, a), _ = everything(lambda: ([X[i : i + 1], X[i : i + 1] + 1] for i in range(5)), slots)
+    assert np.array_equal(a, b + 1)
+    (b, a), y = everything(lambda: ([[X[:4], X[:4] + 1], Y[:4]] for _ in range(2)), slots)
+    assert np.array_equal(a, b + 1)
+    assert np.array_equal(y, np.tile(Y[:4], 2))
+
+
+@pytest.mark.parametrize(("value", "dtype"), [(1.5, "int32"), (0.5, "uint8"), (-1, "uint8")])
+def test_numbers_that_an_input_would_cut_off_are_refused(value, dtype):
+    slot = Slot("tokens", (1,), dtype)
+    assert everything(np.full((2, 1), 1.0), [slot])[0][0].shape == (2, 1)
+    with pytest.raises(DataError, match=f"'tokens' holds {value}, which its dtype {dtype} cannot"):
+        everything(np.full((2, 1), value), [slot])
+
+
+def test_two_inputs_as_a_tuple_are_told_from_inputs_and_labels():
+    slots = [Slot("a", (4, 4, 1)), Slot("b", (4, 4, 1))]
+    with pytest.raises(DataError, match=r"1 inputs, the model 2.*as a list \[a, b\]"):
+        everything((X, X), slots)
 
 
 def test_inputs_must_be_equally_many():

@@ -159,6 +159,8 @@ def test_weights_lie_where_kernels_can_read_them(float_block):
     ("options", "message"),
     [
         ({"layer_dtypes": {"nose": "float32"}}, "'nose', but no layer of model 'net'"),
+        ({"layer_dtypes": ["head"]}, r"layer_dtypes is \['head'\]; give each layer its dtype"),
+        ({"layer_dtypes": "head"}, "layer_dtypes is 'head'; give each layer its dtype"),
         ({"layer_dtypes": {"head": "int4"}}, "'head' the dtype 'int4'"),
         ({"layer_dtypes": {"head": "float32"}, "dtype": "float16"}, "dtype='int8' or 'int16x8'"),
     ],
@@ -178,6 +180,8 @@ def test_a_trained_model_has_its_choice_already(model, x):
     qat = sft_keras.quantize(model)
     with pytest.raises(ArgumentError, match="give layer_dtypes to quantize"):
         convert(qat, x, layer_dtypes={"head": "float32"})
+    with pytest.raises(ArgumentError, match="leaves every layer of model 'net' float32"):
+        sft_keras.quantize(model, layer_dtypes={"*": "float32"})
     with pytest.raises(ArgumentError, match="for int16x8 give layer_dtypes to convert"):
         sft_keras.quantize(model, layer_dtypes={"head": "int16x8"})
 
