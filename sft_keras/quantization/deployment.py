@@ -1,16 +1,17 @@
 """What a plain model is rewritten to before it is converted, so that the file runs on devices."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from absl import logging
 
 from sft_keras import flavors
-from sft_keras.quantization.passes import DEPLOYED
+from sft_keras.quantization.passes import DEPLOYED, unroll_recurrent
 from sft_keras.quantization.port import port
 from sft_keras.quantization.problem import Problem
 
 
-def deployable(model: Any) -> Any:
+def deployable(model: Any, fused: bool = True) -> Any:
     """A model that computes the same in a way that the converter and small runtimes take.
 
     Keras 3 writes some layers (LSTM, LayerNormalization, Embedding) in operations that the
@@ -19,6 +20,7 @@ def deployable(model: Any) -> Any:
 
     Args:
         model: a plain model of either Keras.
+        fused: whether an LSTM may be one operator.
 
     Returns:
         An equal tf_keras model, or `model` itself where it cannot be ported.
@@ -29,9 +31,25 @@ def deployable(model: Any) -> Any:
         names = ", ".join(f"'{problem.layer}'" for problem in problems)
         logging.info("Converting '%s' as it is, for its %s.", model.name, names)
         return model
-    for rewrite in DEPLOYED:
+    for rewrite in DEPLOYED if fused else (unroll_recurrent, *DEPLOYED):
         ported = rewrite(ported)
     return ported
+
+
+def candidates(model: Any, calibrated: bool) -> Iterator[Any]:
+    """Equal models to convert, one after the other until the converter takes one.
+
+    Args:
+        model: a built model of either Keras.
+        calibrated: whether it will be quantized by samples.
+    """
+    recurrent = is_recurrent(model)
+    best = deployable(model) if calibrated or recurrent else model
+    yield best
+    if recurrent and best is not model:
+        yield deployable(model, fused=False)
+    if best is not model:
+        yield model
 
 
 def is_recurrent(model: Any) -> bool:

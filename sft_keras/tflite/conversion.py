@@ -101,13 +101,12 @@ def _converted(
 ) -> tuple[LiteModel, gate.Promise]:
     """The file of a model, or of an equal one that the converter takes sooner."""
     # Only here, for TFMOT need not be installed to convert a float model.
-    from sft_keras.quantization.deployment import deployable, is_recurrent
+    from sft_keras.quantization.deployment import candidates
     from sft_keras.quantization.layer_dtypes import of_rewritten
     from sft_keras.quantization.ranges import require_trained
 
     require_trained(model)
-    rewritten = samples is not None or is_recurrent(model)
-    for candidate in dict.fromkeys((deployable(model) if rewritten else model, model)):
+    for candidate in candidates(model, calibrated=samples is not None):
         try:
             if chosen:
                 dtypes = of_rewritten(candidate, model, chosen)

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from sft_keras.quantization import pixels
+
 IMAGE, SEQUENCE, VECTOR, VOLUME, VIDEO = (6, 6, 4), (6, 4), (5,), (4, 4, 4, 2), (3, 5, 5, 2)
 
 
@@ -219,4 +221,6 @@ def data_for(model, samples: int = 8, seed: int = 0) -> np.ndarray:
     shape = (samples, *x.shape[1:])
     if x.dtype == "int32":
         return rng.integers(1, 10, shape).astype("int32")
+    if pixels.pixel_inputs(model):
+        return rng.integers(0, 256, shape).astype("float32")
     return rng.normal(size=shape).astype("float32")

@@ -11,13 +11,14 @@ import re
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 from int8_cases import CASES, data_for
 
 from sft_keras import convert, quantize
-from sft_keras.errors import ConversionError, GateError
+from sft_keras.errors import ConversionError, GateError, UnsupportedError
 from sft_keras.quantization import problems
-from sft_keras.tflite import child, conversion, converter_process
+from sft_keras.tflite import child, conversion, converter_process, runtimes
 
 PAGE = Path(__file__).parents[2] / "docs" / "int8.md"
 HEAD = ("layer", "QAT", "PTQ", "why not")
@@ -48,9 +49,14 @@ def test_what_cannot_be_trained_is_refused_before_any_training(name, page):
     assert (rows(page)[name][0] == NO) == bool(problems(CASES[name]()))
 
 
+in_a_process = child.run
+
+
 def forked(module, arguments, timeout):
     """Converts in a fork: no start of TensorFlow, and a crash is survived all the same."""
-    assert module == "sft_keras.tflite.converter_process"
+    if module != "sft_keras.tflite.converter_process":
+        in_a_process(module, arguments, timeout)
+        return
     folder, target, settings = arguments
     pid = os.fork()
     if not pid:
@@ -72,31 +78,43 @@ def trained(make):
     found = problems(model)
     if found:
         return NO, f"QAT: {found[0].reason}"
-    qat = quantize(model)
-    qat(data_for(model), training=True)
-    return outcome(lambda target: convert(qat, target=target), "QAT")
+    qat, data = quantize(model), data_for(model)
+    qat(data, training=True)
+    return outcome(lambda target: convert(qat, target=target), "QAT", model, data)
 
 
 def calibrated(make):
     """Whether post-training quantization ends in int8, and why not."""
     model = make()
     data = data_for(model, 32)
-    return outcome(lambda target: convert(model, data, target=target), "PTQ")
+    return outcome(lambda target: convert(model, data, target=target), "PTQ", model, data)
 
 
-def outcome(run, kind):
+def outcome(run, kind, model, data):
     why = ""
     for target, answer in (("tflm", YES), ("litert", PHONES)):
         try:
-            run(target)
+            lite = run(target)
         except GateError as error:
             finding = str(error).splitlines()[1].partition(":")[0]
             why = why or f"{kind}: {re.sub(r' .[^ ]*. ', ' ', finding.removeprefix('- '), count=1)}"
+        except UnsupportedError as error:
+            return NO, f"{kind}: {str(error).partition(' is ')[2]}"
         except ConversionError:
             return NO, f"{kind}: the converter fails"
         else:
+            require_values(lite, target, model, data)
             return answer, why
     return NO, why
+
+
+def require_values(lite, target, model, data):
+    """The file computes what the model does, on all that are to run it."""
+    expected = model.predict(data, verbose=0)
+    for runtime in dict.fromkeys(("litert", target)):
+        (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(data)])
+        error = lite.dequantize_output(found) - expected
+        assert np.sqrt(np.mean(error**2)) < 0.15 * np.std(expected), (model.layers, runtime)
 
 
 @pytest.mark.slow

@@ -54,3 +54,15 @@ def test_the_gate_notices_a_state_that_is_written_in_another_range(monkeypatch):
         GateError, match=r"UNIDIRECTIONAL_SEQUENCE_LSTM .* from one range to another"
     ):
         convert(model, x)
+
+
+def test_an_lstm_that_crashes_the_converter_is_unrolled():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((6, 4)), layers.LSTM(4), layers.Dense(3)])
+    x = np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
+    expected = model.predict(x, verbose=0)
+    lite = convert(model, x, dtype="int16x8")
+    for runtime in ("litert", "tflm"):
+        (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(x)])
+        error = lite.dequantize_output(found) - expected
+        assert np.sqrt(np.mean(error**2)) < 0.01 * np.std(expected), runtime
