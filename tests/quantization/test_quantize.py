@@ -5,10 +5,10 @@ import tf_keras
 from keras import layers
 
 import sft_keras
-from sft_keras.errors import UnsupportedError
+from sft_keras.errors import GateError, UnsupportedError
 from sft_keras.quantization import copy_back, int8, problems, quantize, to_tf_keras
 from sft_keras.quantization.passes import PASSES
-from sft_keras.tflite import runtimes
+from sft_keras.tflite import convert, runtimes
 
 
 def conv_norm_relu(x, filters, size=3, **options):
@@ -131,12 +131,22 @@ def test_what_breaks_without_the_passes_is_int8_with_them(case, to_file, see_dat
     qat = quantize(model)
     see_data(qat)
     assert to_file(qat).floats == []
-    untouched = to_tf_keras(model)
-    assert int8.problems(untouched)
+    assert int8.problems(to_tf_keras(model))
+    unfolded = without_folding(model)
+    assert [p.reason for p in int8.problems(unfolded)] == ["is a Affine that has no int8 form"]
+    mutant = int8.apply(unfolded)
+    see_data(mutant)
+    with pytest.raises(GateError, match="MUL .*batch_normalization.* works on float32"):
+        convert(mutant)
+
+
+def without_folding(model):
+    """The port of a model, rewritten by all passes but those that bring scales into kernels."""
+    unfolded = to_tf_keras(model)
     for rewrite in PASSES:
         if rewrite.__name__ not in ("fold_backward", "affine_to_depthwise"):
-            untouched = rewrite(untouched)
-    assert [p.reason for p in int8.problems(untouched)] == ["is a Affine that has no int8 form"]
+            unfolded = rewrite(unfolded)
+    return unfolded
 
 
 @pytest.mark.parametrize("kind", ["Conv2D", "DepthwiseConv2D", "Dense"])
