@@ -18,7 +18,8 @@ from int8_cases import CASES, data_for
 from sft_keras import convert, quantize
 from sft_keras.errors import ConversionError, GateError, UnsupportedError
 from sft_keras.quantization import problems
-from sft_keras.tflite import child, conversion, converter_process, runtimes
+from sft_keras.tflite import child, converter_process, runtimes
+from sft_keras.tflite.runtimes import worker
 
 PAGE = Path(__file__).parents[2] / "docs" / "int8.md"
 HEAD = ("layer", "QAT", "PTQ", "why not")
@@ -49,27 +50,26 @@ def test_what_cannot_be_trained_is_refused_before_any_training(name, page):
     assert (rows(page)[name][0] == NO) == bool(problems(CASES[name]()))
 
 
-in_a_process = child.run
-
-
-def forked(module, arguments, timeout):
-    """Converts in a fork: no start of TensorFlow, and a crash is survived all the same."""
-    if module != "sft_keras.tflite.converter_process":
-        in_a_process(module, arguments, timeout)
-        return
-    folder, target, settings = arguments
+def in_a_fork(module, arguments, timeout):
+    """Converts or runs in a fork: no start of TensorFlow, and a crash is survived all the same."""
+    del timeout
+    work = {"converter_process": convert_one, "worker": worker.work}[module.rpartition(".")[-1]]
     pid = os.fork()
     if not pid:
         code = 1
         try:
-            given = converter_process.Settings(**json.loads(settings.read_text()))
-            target.write_bytes(converter_process.convert(str(folder), given))
+            work(*arguments)
             code = 0
         finally:
             os._exit(code)
     status = os.waitpid(pid, 0)[1]
     if status:
         raise child.ChildError(f"crashed with status {status}")
+
+
+def convert_one(folder, target, settings):
+    given = converter_process.Settings(**json.loads(settings.read_text()))
+    target.write_bytes(converter_process.convert(str(folder), given))
 
 
 def trained(make):
@@ -119,7 +119,7 @@ def require_values(lite, target, model, data):
 
 @pytest.mark.slow
 def test_the_table_says_what_happens(monkeypatch, page):
-    monkeypatch.setattr(conversion.child, "run", forked)
+    monkeypatch.setattr(child, "run", in_a_fork)
     lines = []
     for name, make in CASES.items():
         keras.backend.clear_session()

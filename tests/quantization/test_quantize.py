@@ -136,7 +136,7 @@ def test_what_breaks_without_the_passes_is_int8_with_them(case, to_file, see_dat
     assert [p.reason for p in int8.problems(unfolded)] == ["is a Affine that has no int8 form"]
     mutant = int8.apply(unfolded)
     see_data(mutant)
-    with pytest.raises(GateError, match="MUL .*batch_normalization.* works on float32"):
+    with pytest.raises(GateError, match=r"MUL .*batch_normalization.* works on float32"):
         convert(mutant)
 
 
