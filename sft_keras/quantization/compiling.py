@@ -51,7 +51,12 @@ def _optimizer(optimizer: Any) -> Any:
     config = optimizer.get_config()
     if "learning_rate" in config:
         config["learning_rate"] = _current_rate(optimizer)
-    return _like(tf_keras.optimizers, optimizer, config)
+    fresh = _like(tf_keras.optimizers, optimizer, config)
+    for key in sorted(config.keys() - arguments(type(fresh))):
+        if config[key] is not None:
+            kind = type(fresh).__name__
+            logging.warning("tf_keras' %s has no %s=%r: trained without.", kind, key, config[key])
+    return fresh
 
 
 def _current_rate(optimizer: Any) -> float:

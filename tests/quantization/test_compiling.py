@@ -57,6 +57,15 @@ def test_schedule_gives_its_current_value(library):
     assert float(quantize(model).optimizer.learning_rate) == pytest.approx(expected)
 
 
+def test_what_the_optimizer_of_tf_keras_has_not_is_said(caplog):
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    model.compile(keras.optimizers.Adam(1e-3, gradient_accumulation_steps=2), "mse")
+    with caplog.at_level("WARNING"):
+        quantize(model)
+    (record,) = caplog.records
+    assert "Adam has no gradient_accumulation_steps=2: trained without" in record.getMessage()
+
+
 @pytest.mark.parametrize("library", [keras, tf_keras])
 def test_schedule_that_has_run_out_gives_a_tenth_of_its_start(library):
     model = library.Sequential([library.Input((4,)), library.layers.Dense(3)])
