@@ -63,6 +63,11 @@ def test_chosen_layers_and_no_others_have_their_dtype(model, x, dtype, stored):
         assert np.abs(outputs_of(lite, x, runtime) - expected).max() < 8 * lite.outputs[0].scale
 
 
+def test_models_made_before_leave_no_trace_in_a_file(float_block, model, x):
+    keras.Sequential([keras.Input((2,)), LAYERS.Dense(2)])
+    assert convert(model, x, layer_dtypes={"block_1": "float32"}).content == float_block.content
+
+
 def test_a_float_layer_takes_its_error_out(model, x):
     expected = model.predict(x, verbose=0)
 

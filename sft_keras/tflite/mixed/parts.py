@@ -72,5 +72,7 @@ def _part(model: Any, dtype: str, calls: list[flavors.Call], taken: set[int]) ->
         outputs = tree.flatten(call.layer(*args, **kwargs))
         new.update(zip(map(id, call.outputs), outputs, strict=True))
         made += [x for x in call.outputs if id(x) in taken]
-    part = library.Model([new[key] for key in inputs], [new[id(x)] for x in made])
+    ends = [new[key] for key in inputs], [new[id(x)] for x in made]
+    # A name of its own would count the models made before, and be in the file.
+    part = library.Model(*ends, name=f"{model.name}_{dtype}")
     return Part(dtype, part, list(inputs.values()), made)
