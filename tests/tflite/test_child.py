@@ -86,8 +86,10 @@ def test_the_time_limit_ends_what_the_child_started(run_code, tmp_path):
 
 
 @pytest.mark.parametrize("timeout", [10**12, 1e300, float("inf")])
-def test_a_time_limit_of_any_size(run_code, timeout):
-    run_code("", timeout=timeout)
+def test_a_time_limit_of_any_size(run_code, tmp_path, timeout):
+    code = "import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('ran')"
+    run_code(code, tmp_path / "out.txt", timeout=timeout)
+    assert (tmp_path / "out.txt").read_text() == "ran"
 
 
 def test_tfmots_environment_variable_does_not_reach_the_child(run_code, monkeypatch):
