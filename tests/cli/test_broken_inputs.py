@@ -167,7 +167,8 @@ FLAGS = st.sampled_from([*NAMES]).flatmap(
 @given(FLAGS)
 def test_flags(drawn):
     command, flags = drawn
-    files_ = () if command == "compress" else ("absent.keras", OUT.get(command, "absent/out.keras"))
+    out = OUT.get(command, "absent/out.keras")
+    files_ = ("--output_dir=absent",) if command == "compress" else ("absent.keras", out)
     if command in ("benchmark", "check"):
         files_ = files_[:1]
     given_ = ["--dataset=absent.npz"] if command in DATASET else []
