@@ -1,13 +1,15 @@
 """Kills a training with SIGKILL at random moments and starts it again, until it has ended.
 
-    python tests/restart_process.py KILLS FOLDER
+    python tests/restart_process.py KILLS FOLDER SAVER
 
+What saves it is `sft` for `sft_keras.Backup`, and `keras` or `tf_keras` for `BackupAndRestore`.
 Children are forked from a process that has imported everything and run nothing, for importing
 takes longer than the training.
 """
 
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -18,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+import tf_keras
 
 import sft_keras
 from sft_keras.backups import Backup
@@ -26,31 +29,55 @@ from sft_keras.training import fit
 EPOCHS = 14
 
 
-def train(folder: Path, result: Path) -> None:
+def train(saver: str, folder: Path, result: Path) -> None:
     """Prunes a network, saved in `folder`; its mask and weights go to `result`."""
-    keras.utils.set_random_seed(0)
+    flavor = tf_keras if saver == "tf_keras" else keras
+    flavor.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
     rng = np.random.default_rng(0)
     x = rng.normal(size=(256, 8, 8, 2)).astype("float32")
     y = (x.mean(axis=(1, 2, 3)) > 0).astype("int32")
     layers = [
-        keras.Input((8, 8, 2)),
-        keras.layers.Conv2D(12, 3, padding="same"),
-        keras.layers.BatchNormalization(),
-        keras.layers.ReLU(),
-        keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(2, activation="softmax"),
+        flavor.Input((8, 8, 2)),
+        flavor.layers.Conv2D(12, 3, padding="same"),
+        flavor.layers.BatchNormalization(),
+        flavor.layers.ReLU(),
+        flavor.layers.GlobalAveragePooling2D(),
+        flavor.layers.Dense(2, activation="softmax"),
     ]
-    model = keras.Sequential(layers)
+    model = flavor.Sequential(layers)
     model.compile("adam", "sparse_categorical_crossentropy")
     prune = sft_keras.SoftFilterPrune(phases=sft_keras.schedules.Phases(soft_share=0.6))
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
-    with Backup(folder) as backup:
-        saved = backup.training("prune", prune.get_config())
-        fit(model, batches, batches, EPOCHS, callbacks=[prune], backup=saved, verbose=0)
-        part = result.with_suffix(".part.npz")
-        np.savez(part, prune.mask, *model.get_weights())
-        os.replace(part, result)
+    if saver == "sft":
+        with Backup(folder) as backup:
+            saved = backup.training("prune", prune.get_config())
+            fit(model, batches, batches, EPOCHS, callbacks=[prune], backup=saved, verbose=0)
+            save(result, prune, model)
+    else:
+        options = {"double_checkpoint": True} if saver == "keras" else {}
+        callback = flavor.callbacks.BackupAndRestore(str(folder), **options)
+        callbacks = [prune, callback]
+        model.fit(batches, epochs=EPOCHS, validation_data=batches, callbacks=callbacks, verbose=0)
+        save(result, prune, model)
+
+
+def save(result: Path, prune, model) -> None:
+    """Writes mask and weights, wholly or not at all."""
+    part = result.with_suffix(".part.npz")
+    np.savez(part, prune.mask, *model.get_weights())
+    os.replace(part, result)
+
+
+def in_keras_save(folder: Path) -> bool:
+    """Whether Keras 3 was killed behind an epoch's weights and before that epoch's number.
+
+    It goes through that epoch twice then, with or without this package: docs/training.md.
+    """
+    weights, number = folder / "latest.weights.h5", folder / "training_metadata.json"
+    if not weights.exists():
+        return False
+    return not number.exists() or weights.stat().st_mtime_ns > number.stat().st_mtime_ns
 
 
 def forked(*arguments) -> int:
@@ -71,23 +98,27 @@ def exit_code(child: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
-def main(kills: int, folder: Path) -> None:
+def main(kills: int, folder: Path, saver: str) -> None:
     """Compares a training that was killed so often with one that was not."""
     begin = time.monotonic()
-    if code := exit_code(forked(folder / "a", folder / "whole.npz")):
+    if code := exit_code(forked(saver, folder / "a", folder / "whole.npz")):
         sys.exit(code)
     seconds = time.monotonic() - begin
     draw = random.Random(0)
     done = 0
     while done < kills:
         result = folder / f"{done}.npz"
-        child = forked(folder / "b", result)
+        child = forked(saver, folder / "b", result)
         time.sleep(draw.uniform(0.3, 1) * seconds)
         os.kill(child, signal.SIGKILL)
-        done += exit_code(child) == -signal.SIGKILL
+        killed = exit_code(child) == -signal.SIGKILL
+        if in_keras_save(folder / "b"):
+            shutil.rmtree(folder / "b")
+            continue
+        done += killed
         if result.exists():  # it had ended before: the next one begins anew
             compare(folder / "whole.npz", result)
-    if code := exit_code(forked(folder / "b", folder / "resumed.npz")):
+    if code := exit_code(forked(saver, folder / "b", folder / "resumed.npz")):
         sys.exit(code)
     compare(folder / "whole.npz", folder / "resumed.npz")
     print(f"{done} kills: same mask, same weights")
@@ -101,4 +132,4 @@ def compare(whole: Path, resumed: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -122,19 +122,25 @@ def test_the_fit_behind_a_failed_one_starts_clean(flavor):
     assert not model.losses
 
 
-def _killed_and_resumed(kills, folder):
+SAVERS = ("sft", "keras", "tf_keras")
+
+
+def _killed_and_resumed(kills, folder, saver):
     """Runs `restart_process.py`, which kills a training so often; its last line."""
     script = Path(__file__).with_name("restart_process.py")
-    command = [sys.executable, str(script), str(kills), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
+    command = [sys.executable, str(script), str(kills), str(folder), saver]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.splitlines()[-1]
 
 
-def test_killed_trainings_end_as_whole_ones(tmp_path):
-    assert _killed_and_resumed(3, tmp_path) == "3 kills: same mask, same weights"
+@pytest.mark.parametrize(("saver", "kills"), [("sft", 3), ("keras", 1), ("tf_keras", 1)])
+def test_killed_trainings_end_as_whole_ones(tmp_path, saver, kills):
+    expected = f"{kills} kills: same mask, same weights"
+    assert _killed_and_resumed(kills, tmp_path, saver) == expected
 
 
 @pytest.mark.slow
-def test_trainings_killed_twenty_times_end_as_whole_ones(tmp_path):
-    assert _killed_and_resumed(20, tmp_path) == "20 kills: same mask, same weights"
+@pytest.mark.parametrize("saver", SAVERS)
+def test_trainings_killed_twenty_times_end_as_whole_ones(tmp_path, saver):
+    assert _killed_and_resumed(20, tmp_path, saver) == "20 kills: same mask, same weights"

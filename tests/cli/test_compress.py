@@ -130,17 +130,24 @@ def test_cut_off_run_with_other_data_is_refused(cli, tmp_path, model_file, data_
 
 
 @pytest.fixture
-def killed_run(tmp_path):
-    """Runs `compress`, kills it when a file of its backup is there, and runs it again."""
+def killed_run(tmp_path, tmp_path_factory):
+    """Runs `compress`, kills it at a stage, and runs it again.
+
+    A stage is a pattern of files of its backup, or what the command says when it begins.
+    """
+    printed = tmp_path_factory.mktemp("printed") / "stderr"
 
     def run(stage, *flags):
         command = [sys.executable, "-c", "from sft_keras.cli.main import run; run()", "compress"]
         command += [f"--output_dir={tmp_path / 'out'}", *flags]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not list((tmp_path / "out.backup").glob(stage)):
-            time.sleep(0.02)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
+        with printed.open("w") as stderr:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr)
+            while process.poll() is None and not (
+                list((tmp_path / "out.backup").glob(stage)) or stage in printed.read_text()
+            ):
+                time.sleep(0.02)
+            process.kill()
+            assert process.wait() == -signal.SIGKILL, printed.read_text()
         assert not (tmp_path / "out").exists()
         logs = (tmp_path / "out.backup").glob("*/log.json")
         before = {path.parent.name: json.loads(path.read_text())["epochs"] for path in logs}
@@ -153,8 +160,18 @@ def killed_run(tmp_path):
     return run
 
 
+STAGES = (
+    "prune/after_*",
+    "prune/log.json",
+    "quantize/log.json",
+    "Converting to int8",
+    "Verifying on",
+    "Measuring every",
+)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", ["prune/after_*", "prune/log.json", "quantize/log.json"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_killed_run_goes_on(killed_run, tmp_path, model_file, data_file, stage):
     flags = [f"--dataset={data_file}", f"--model={model_file}", "--epochs=6", "--qat_epochs=3"]
     before, _ = killed_run(stage, *flags)
