@@ -20,11 +20,12 @@ import sft_keras
 from sft_keras.channels.mask import read_mask
 from sft_keras.cli.files import load_model
 from sft_keras.errors import UnsupportedError
+from sft_keras.tflite import runtimes
 
 EPOCHS = 6
 
 
-def network():
+def network(recurrent=True):
     """A compiled network of every kind of layer that the criteria treat, with seeded weights."""
     layers = keras.layers
     x = image = keras.Input((6, 6, 2))
@@ -33,8 +34,11 @@ def network():
     x = layers.ReLU()(x)
     x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
     x = layers.Conv2D(6, 1, activation="relu", name="pointwise")(x)
-    x = layers.Reshape((36, 6))(x)
-    x = layers.GRU(7, name="gru")(x)
+    if recurrent:
+        x = layers.Reshape((36, 6))(x)
+        x = layers.GRU(7, name="gru")(x)
+    else:
+        x = layers.Flatten()(x)
     x = layers.Dense(9, activation="relu", name="dense")(x)
     model = keras.Model(image, layers.Dense(2, activation="softmax", name="out")(x), name="net")
     rng = np.random.default_rng(0)
@@ -126,6 +130,10 @@ def fit(folder):
     x, y = data(1)
     small.compile(loss="sparse_categorical_crossentropy")
     model.save(folder / "model.keras")
+    convolutional = network(recurrent=False)
+    callbacks = [sft_keras.SoftFilterPrune(l1=1e-4)]
+    convolutional.fit(*data(), epochs=EPOCHS, verbose=0, callbacks=callbacks)
+    convolutional.save(folder / "convolutional.keras")
     return {
         "phases": history["phase"],
         "losses": probe.losses,
@@ -160,12 +168,27 @@ def refusals(folder):
 
 
 def int8(folder):
-    """Takes the model that another backend trained to an int8 file."""
-    model = load_model(folder / "model.keras")
+    """Takes models that another backend trained to int8 files, after training and aware of it."""
+    recurrent, convolutional = (
+        sft_keras.shrink(load_model(folder / name))
+        for name in ("model.keras", "convolutional.keras")
+    )
+    x, y = data()
+    quantized = sft_keras.quantize(convolutional)
+    quantized.fit(x, y, epochs=2, verbose=0)
+    return {
+        "optimizer": type(recurrent.optimizer).__name__,
+        "after training": _compared(recurrent, sft_keras.convert(recurrent, x)),
+        "aware": _compared(convolutional, sft_keras.convert(quantized)),
+    }
+
+
+def _compared(model, lite):
+    """A file's dtypes, and on how much of the data it finds the model's class."""
     x, _ = data()
-    lite = sft_keras.convert(sft_keras.shrink(model), x)
-    dtypes = [lite.inputs[0].dtype, lite.outputs[0].dtype]
-    return {"dtypes": dtypes, "optimizer": type(model.optimizer).__name__}
+    (outputs,) = runtimes.run("litert", lite.content, [lite.quantize_input(x)])
+    same = outputs.argmax(-1) == model.predict(x, verbose=0).argmax(-1)
+    return {"dtypes": [lite.inputs[0].dtype, lite.outputs[0].dtype], "agrees": float(same.mean())}
 
 
 def devices(folder):

@@ -79,7 +79,8 @@ def trained(make):
     if found:
         return NO, f"QAT: {found[0].reason}"
     qat, data = quantize(model), data_for(model)
-    qat(data, training=True)
+    for _ in range(8):  # what is random while training shows its range in a few passes
+        qat(data, training=True)
     return outcome(lambda target: convert(qat, target=target), "QAT", model, data)
 
 
