@@ -10,7 +10,8 @@ from sft_keras.backups import Backup, data_settings, fingerprint
 from sft_keras.callbacks import SoftFilterPrune
 from sft_keras.cloning import compiled_copy
 from sft_keras.distillation import Distill
-from sft_keras.quantization import quantize
+from sft_keras.quantization import problems, quantize
+from sft_keras.quantization.problem import require_none
 from sft_keras.shrinking import shrink
 from sft_keras.tflite import LiteModel, Verification, convert, verify
 from sft_keras.training import fit
@@ -83,6 +84,7 @@ def compress(
         >>> print(result.verification)
     """
     flavors.require_tensorflow("compress()")
+    require_none(problems(model), model.name)
     prune = prune or SoftFilterPrune()
     pruned = compiled_copy(model)
     logging.info("Pruning '%s' for %d epochs.", model.name, epochs)

@@ -96,3 +96,13 @@ def test_model_without_prunable_filters_is_refused():
     x = np.ones((4, 4), "float32")
     with pytest.raises(UnsupportedError, match="no filter that can be pruned"):
         sft_keras.compress(model, (x, x[:, :2]), (x, x[:, :2]), verbose=0)
+
+
+def test_model_that_cannot_be_quantized_is_refused_before_it_is_trained(small_model, monkeypatch):
+    model = small_model()
+    normal = keras.layers.LayerNormalization(name="normal")(model.outputs[0])
+    model = keras.Model(model.inputs, normal)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    monkeypatch.setattr("sft_keras.compression.fit", lambda *a, **options: pytest.fail("trained"))
+    with pytest.raises(UnsupportedError, match="LayerNormalization that has no int8 form"):
+        sft_keras.compress(model, TRAIN, VAL)
