@@ -200,7 +200,7 @@ def target_operators(file: schema.File, promise: Promise) -> Iterator[str]:
 
 
 def target_kernels(file: schema.File, promise: Promise) -> Iterator[str]:
-    """Operators of the target's whose kernels take no integers, or not as many tensors."""
+    """Operators of the target's whose kernels take no integers, or not as many tensors or axes."""
     target = targets.named(promise.target)
     for operator in file.operators:
         for reason in unfit(operator, target):
@@ -220,6 +220,12 @@ def unfit(operator: schema.Operator, target: targets.Target) -> Iterator[str]:
         yield (
             f"{operator} joins {count} tensors, and {target.title} "
             f"{target.most_inputs[operator.name]} at most: join fewer at a time"
+        )
+    axes = max((len(t.shape) for t in operator.inputs), default=0)
+    if axes > target.most_axes.get(operator.name, axes):
+        yield (
+            f"{operator} takes a tensor of {axes} axes with that of the batch, and {target.title} "
+            f"{target.most_axes[operator.name]} at most: Reshape it to fewer before"
         )
 
 
@@ -327,6 +333,28 @@ def moderate_scales(file: schema.File, promise: Promise) -> Iterator[str]:
             )
 
 
+def measured_convolutions(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Convolutions whose ranges the converter measured on memory that is not the image.
+
+    Its kernel for floats takes one of the image's size for a product of matrices if nothing is
+    padded in front, as for a padded kernel of two: tensorflow/lite/kernels/internal/optimized/
+    multithreaded_conv.h.
+    """
+    if not promise.calibrated:
+        return
+    for operator in file.operators:
+        if operator.name != "CONV_2D":
+            continue
+        image, kernel, result = (
+            tuple(t.shape[1:3]) for t in (*operator.inputs[:2], operator.outputs[0])
+        )
+        if image == kernel and max(image) == 2 and result == image:
+            yield (
+                f"{operator} has a padded kernel as large as the image, whose ranges the converter "
+                "cannot measure: use a kernel of 3 where it is 2, or padding='valid'."
+            )
+
+
 def small_weights(file: schema.File, promise: Promise) -> Iterator[str]:
     """Files whose weights all stayed float32."""
     wanted = {"dynamic": "int8", "float16": "float16"}[promise.dtype]
@@ -352,6 +380,7 @@ QUANTIZED: tuple[Check, ...] = (
     kept_ranges,
     visible_softmax,
     moderate_scales,
+    measured_convolutions,
 )
 CHECKS: dict[str, tuple[Check, ...]] = {
     "int8": QUANTIZED,

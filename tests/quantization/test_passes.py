@@ -390,3 +390,31 @@ def test_concatenations_join_ten_at_a_time(count, joins):
 def test_upsampled_sequences_become_images():
     result = applied(model_of(layers.UpSampling1D(2), shape=(12, 3)), "upsample_as_images")
     assert kinds(result) == ["Reshape", "UpSampling2D", "Reshape"]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "size"),
+    [
+        (layers.Conv2D(3, 2, padding="same"), (2, 2, 3), (3, 3)),
+        (layers.Conv2D(3, (2, 1), padding="same", use_bias=False), (2, 1, 3), (3, 1)),
+        (layers.Conv1D(4, 2, padding="same", groups=2), (2, 4), (3,)),
+        (layers.Conv2D(3, 2, padding="same"), (3, 3, 3), (2, 2)),
+        (layers.Conv2D(3, 2, padding="same", strides=2), (2, 2, 3), (2, 2)),
+        (layers.Conv2D(3, 2, padding="valid"), (2, 2, 3), (2, 2)),
+        (layers.Conv2D(3, 1, padding="same"), (1, 1, 3), (1, 1)),
+    ],
+)
+def test_padded_kernels_as_large_as_the_image_grow(layer, shape, size):
+    model = model_of(layer, shape=shape)
+    result = passes.grow_kernels(model)
+    assert result.layers[-1].kernel_size == size
+    assert difference(model, result) <= 1e-6
+
+
+def test_a_kernel_that_grows_is_shared_by_images_of_other_sizes():
+    shared = layers.Conv2D(3, 2, padding="same")
+    small, large = tf_keras.Input((2, 2, 3)), tf_keras.Input((5, 4, 3))
+    model = tf_keras.Model([small, large], [shared(small), shared(large)])
+    result = passes.grow_kernels(model)
+    assert difference(model, result) <= 1e-6
+    assert result.count_params() == 3 * 3 * 3 * 3 + 3

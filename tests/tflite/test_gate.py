@@ -1,12 +1,14 @@
 """Each finding is provoked by one change to the bytes of a file that passes."""
 
+import keras
 import numpy as np
 import pytest
 import tflite
 from tflite_mutations import forget_signatures, output_scale, set_operator, set_type, tensor_of
 
 from sft_keras.errors import GateError, UnsupportedError
-from sft_keras.tflite import gate, schema, targets
+from sft_keras.quantization import deployment
+from sft_keras.tflite import child, convert, gate, runtimes, schema, targets
 
 
 def test_a_sound_file_passes(qat_lite):
@@ -54,6 +56,48 @@ def test_more_tensors_than_a_kernel_of_microcontrollers_joins_are_counted(qat_li
     (reason,) = gate.unfit(operator, targets.named("tflm"))
     assert "joins 11 tensors, and TFLite Micro 10 at most" in reason
     assert list(gate.unfit(operator, targets.named("litert"))) == []
+
+
+def test_more_axes_than_a_kernel_of_microcontrollers_takes_are_counted():
+    video = keras.Input((3, 4, 4, 2))
+    model = keras.Model(video, keras.layers.Cropping3D(((1, 0), (0, 0), (0, 0)))(video))
+    x = np.random.default_rng(0).normal(size=(4, 3, 4, 4, 2)).astype("float32")
+    with pytest.raises(GateError, match=r"a tensor of 5 axes .* and TFLite Micro 4 at most"):
+        convert(model, x)
+    lite = convert(model, x, target="litert")
+    values = [lite.quantize_input(x)]
+    assert runtimes.run("litert", lite.content, values)[0].shape == (4, 2, 4, 4, 2)
+    with pytest.raises(child.ChildError, match="should not exceed 4"):
+        runtimes.run("tflm", lite.content, values)
+
+
+SMALL = keras.layers.Conv2D(3, 2, padding="same")
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(SMALL, (2, 2, 3)), (keras.layers.Conv1D(3, 2, padding="same"), (2, 4))],
+    ids=["images", "sequences"],
+)
+def test_padded_kernels_as_large_as_the_image_are_measured_right(layer, shape, monkeypatch):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input(shape), layer])
+    x = np.random.default_rng(0).normal(size=(64, *shape)).astype("float32")
+    lite = convert(model, x)
+    (found,) = runtimes.run("litert", lite.content, [lite.quantize_input(x)])
+    error = lite.dequantize_output(found) - model.predict(x, verbose=0)
+    assert np.abs(error).max() < 0.1
+    others = [p for p in deployment.DEPLOYED if p.__name__ != "grow_kernels"]
+    monkeypatch.setattr(deployment, "DEPLOYED", others)
+    with pytest.raises(GateError, match="a padded kernel as large as the image"):
+        convert(model, x)
+
+
+def test_padded_kernels_as_large_as_the_image_are_refused_where_no_pass_sees_them():
+    model = keras.Sequential([keras.Input((4, 2, 2, 3)), keras.layers.TimeDistributed(SMALL)])
+    x = np.random.default_rng(0).normal(size=(8, 4, 2, 2, 3)).astype("float32")
+    with pytest.raises(GateError, match="a padded kernel as large as the image"):
+        convert(model, x)
 
 
 def test_a_custom_operator_is_named(mutate):

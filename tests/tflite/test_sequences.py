@@ -30,7 +30,16 @@ def both_ways(x):
     return layers.Bidirectional(layers.LSTM(3))(x)
 
 
-@pytest.mark.parametrize("network", [recurrent, transformer, both_ways], ids=lambda f: f.__name__)
+def video(x):
+    x = layers.Reshape((6, 2, 2, 1))(x)
+    x = layers.ConvLSTM2D(3, 2, padding="same", return_sequences=True)(x)
+    return layers.Flatten()(x)
+
+
+NETWORKS = (recurrent, transformer, both_ways, video)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda f: f.__name__)
 def test_values_after_training_are_those_of_the_model(network):
     keras.utils.set_random_seed(0)
     sequence = keras.Input((6, 4), name="sequence")

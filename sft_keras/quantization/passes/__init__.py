@@ -8,6 +8,7 @@ from sft_keras.quantization.passes.affine_sources import scalings_to_affine, to_
 from sft_keras.quantization.passes.exponential import expand_elu
 from sft_keras.quantization.passes.extremes import free_extremes
 from sft_keras.quantization.passes.group_norm import group_norm_to_layer_norm
+from sft_keras.quantization.passes.kernels import grow_kernels
 from sft_keras.quantization.passes.merges import split_concatenations, split_merges
 from sft_keras.quantization.passes.recurrent import unroll_recurrent, unroll_unfused
 from sft_keras.quantization.passes.repeats import repeat_by_upsampling, upsample_as_images
@@ -37,6 +38,7 @@ DEPLOYED = (
     split_concatenations,
     repeat_by_upsampling,
     upsample_as_images,
+    grow_kernels,
     group_norm_to_layer_norm,
     scalings_to_affine,
     fold_forward,
@@ -52,6 +54,7 @@ __all__ = [
     "fold_forward",
     "free_extremes",
     "group_norm_to_layer_norm",
+    "grow_kernels",
     "lift_sequences",
     "repeat_by_upsampling",
     "scalings_to_affine",

@@ -1,7 +1,8 @@
 """The cells of recurrent layers as plain layers, which have int8 kernels."""
 
 import abc
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,20 +60,17 @@ class Cell(abc.ABC):
     def inputs(self, sequence: Any) -> list[list]:
         """For each step of a sequence: each gate's part of what comes in."""
         whole = self.parts(sequence)
-        return [[self.at(i, x) for x in whole] for i in range(sequence.shape[1])]
+        return [[self.at(i, x, x.shape[2:]) for x in whole] for i in range(sequence.shape[1])]
 
     def parts(self, x: Any) -> list:
         """Each gate's part of what comes in at one step, or at all of them."""
         return [self.project(i, "input", x) for i in range(len(self.gates))]
 
-    def at(self, step: int, sequence: Any) -> Any:
-        """One step of a sequence."""
-        shape = sequence.shape[1:]
-        kind = (layers.Cropping1D, layers.Cropping2D, layers.Cropping3D)[len(shape) - 2]
-        crop = (step, shape[0] - 1 - step)
-        crops = crop if len(shape) == 2 else (crop, *[(0, 0)] * (len(shape) - 2))
-        cut = self.shared(f"step_{step}", kind, crops)(sequence)
-        return self.shared("flat", layers.Reshape, tuple(shape[1:]))(cut)
+    def at(self, step: int, rows: Any, shape: Sequence[int]) -> Any:
+        """One step of that shape from a sequence of rows."""
+        crop = (step, rows.shape[1] - 1 - step)
+        cut = self.shared(f"step_{step}", layers.Cropping1D, crop)(rows)
+        return self.shared("flat", layers.Reshape, tuple(shape))(cut)
 
     @abc.abstractmethod
     def step(self, parts: list, states: list) -> list:
@@ -159,7 +157,10 @@ class ConvLongShortTerm(LongShortTerm):
 
     def inputs(self, sequence: Any) -> list[list]:
         """No convolution takes a whole sequence of images, so each step by itself."""
-        return [self.parts(self.at(i, sequence)) for i in range(sequence.shape[1])]
+        steps, *shape = sequence.shape[1:]
+        # TFLite Micro slices no more than four axes.
+        rows = self.shared("rows", layers.Reshape, (steps, math.prod(shape)))(sequence)
+        return [self.parts(self.at(i, rows, shape)) for i in range(steps)]
 
     def projection(self, name: str, side: str, weights: list[np.ndarray]) -> Any:
         """The convolution of a gate; that of states keeps their size."""

@@ -28,6 +28,7 @@ class Target:
         left: what becomes of an operator that it lacks.
         float_only: operators whose kernels take no integers.
         most_inputs: how many tensors an operator joins at most, where there is a limit.
+        most_axes: how many axes a tensor has at most that an operator takes, likewise.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Target:
     left: str = "stays on the CPU"
     float_only: frozenset[str] = frozenset()
     most_inputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    most_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def is_micro(self) -> bool:
@@ -92,6 +94,7 @@ def named(name: str) -> Target:
         host=name,
         float_only=frozenset(data.get("float_only", ())),
         most_inputs=data.get("most_inputs", {}),
+        most_axes=data.get("most_axes", {}),
     )
 
 
