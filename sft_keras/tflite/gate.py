@@ -22,6 +22,8 @@ XNNPACK_RATIO_LIMIT = 256.0
 # Reference kernels and TFLite Micro need scale * 2**26 > 1: 1.5e-8 runs, 1.48e-8 aborts.
 SOFTMAX_SCALE = 2.0**-26
 EMPTY_SCALE = 1e-8  # the converter widens an empty range to some 1e-6, which is 4e-9 a step
+SUM_SHIFTS = {"int8": 20, "int16": 15}  # bits by which ADD and SUB make inputs larger
+SQUARE_SHIFTS = {"int8": 14}  # likewise SQUARED_DIFFERENCE, of the square
 INTEGERS = ("int32", "int64", "bool")  # tokens, positions, masks
 MOVING = {
     *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "REVERSE_V2", "CONCATENATION", "PACK"),
@@ -149,7 +151,9 @@ def no_float(file: schema.File, promise: Promise) -> Iterator[str]:
         for tensor in operator.inputs + operator.outputs + operator.intermediates
     }
     for tensor in (t for t in file.tensors if t in floats - used):
-        yield f"Tensor '{tensor.name}' is {tensor.dtype} and unused: convert the model again."
+        is_input = tensor in file.subgraphs[0].inputs
+        way_out = "build it without that input" if is_input else "convert the model again"
+        yield f"Tensor '{tensor.name}' is {tensor.dtype}, and the model does not use it: {way_out}."
 
 
 def _is_at_the_ends(operator: schema.Operator, touched: set, file: schema.File) -> bool:
@@ -355,6 +359,34 @@ def measured_convolutions(file: schema.File, promise: Promise) -> Iterator[str]:
             )
 
 
+def visible_sums(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Sums of almost no range beside what they add up, on which kernels abort the process.
+
+    They bring what they computed to the output's scale by a factor that has to be below one.
+    Located by patching output scales: on LiteRT ADD and SQUARED_DIFFERENCE, on TFLite Micro ADD and
+    SUB.
+    """
+    for operator in file.operators:
+        output = operator.outputs[0]
+        scales = [float(t.scales.max()) for t in operator.inputs if t.scales.size]
+        smallest = _smallest_sum(operator.name, output.dtype, 2 * max(scales, default=0))
+        if output.scales.size and output.scales.max() <= smallest:
+            yield (
+                f"{operator} has an output scale of {output.scales.max():.1e}, and at "
+                f"{smallest:.1e} and less runtimes abort: its outputs are nearly all zero, so "
+                "train on, prune less, or give representative data that reaches it."
+            )
+
+
+def _smallest_sum(name: str, dtype: str, scale: float) -> float:
+    """The output scale at which a sum of two numbers of half that scale aborts."""
+    if name in ("ADD", "SUB") and dtype in SUM_SHIFTS:
+        return scale * 2.0 ** -SUM_SHIFTS[dtype]
+    if name == "SQUARED_DIFFERENCE" and dtype in SQUARE_SHIFTS:
+        return scale**2 * 2.0 ** -SQUARE_SHIFTS[dtype]
+    return -1.0
+
+
 def small_weights(file: schema.File, promise: Promise) -> Iterator[str]:
     """Files whose weights all stayed float32."""
     wanted = {"dynamic": "int8", "float16": "float16"}[promise.dtype]
@@ -379,6 +411,7 @@ QUANTIZED: tuple[Check, ...] = (
     living_layers,
     kept_ranges,
     visible_softmax,
+    visible_sums,
     moderate_scales,
     measured_convolutions,
 )

@@ -170,6 +170,10 @@ def _aborting_softmax(file: schema.File, target: targets.Target) -> Iterator[str
     yield from gate.visible_softmax(file, gate.Promise())
 
 
+def _aborting_sums(file: schema.File, target: targets.Target) -> Iterator[str]:
+    yield from gate.visible_sums(file, gate.Promise())
+
+
 def _refused_scales(file: schema.File, target: targets.Target) -> Iterator[str]:
     if target.is_phone:
         yield from gate.moderate_scales(file, gate.Promise())
@@ -217,6 +221,6 @@ STOPS = (
         _misread_dense,
         _hybrid_operators,
     ),
-    *(_wrong_dtypes, _aborting_softmax, _refused_scales),
+    *(_wrong_dtypes, _aborting_softmax, _aborting_sums, _refused_scales),
 )
 REMARKS = (_resizable_inputs, _float_tensors, _left_to_the_host, _uneven_filters)

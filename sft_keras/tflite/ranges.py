@@ -3,6 +3,7 @@
 An LSTM writes its state once, as its output too, and reads it in the range of its state input at
 the next step; a reversal copies bytes. Where a reader wants another range, as a concatenation wants
 one for all that it joins, the converter gives it to the output, and the numbers become others.
+In int16 it gives constants that are all zero a scale of zero, on which sums abort the process.
 """
 
 import copy
@@ -23,7 +24,7 @@ HIDDEN = 4  # the last intermediate of an LSTM, from which LiteRT takes the rang
 
 
 def mended(content: bytes) -> bytes:
-    """Lets operators write as they do, and a QUANTIZE behind them change the range.
+    """Lets operators write as they do, a QUANTIZE behind them change the range, and zeros have one.
 
     Args:
         content: a `.tflite` file.
@@ -43,6 +44,7 @@ def mended(content: bytes) -> bytes:
 
 def _mend(model: Any, graph: Any, operator: Any) -> Iterator[bool]:
     """Whether something in an operator had to be changed."""
+    yield _scale_zeros(model, graph, operator)
     code = model.operatorCodes[operator.opcodeIndex].builtinCode
     if code not in WRITES_RANGE_OF:
         return
@@ -56,6 +58,23 @@ def _mend(model: Any, graph: Any, operator: Any) -> Iterator[bool]:
     yield not _same(written, tensors[operator.outputs[0]].quantization)
     if not _same(written, tensors[operator.outputs[0]].quantization):
         _requantize(model, graph, operator, written)
+
+
+def _scale_zeros(model: Any, graph: Any, operator: Any) -> bool:
+    """Gives constants of scale zero, which are zero, the scale of what the operator writes."""
+    tensors = [graph.tensors[i] for i in operator.inputs if i >= 0]
+    empty = [
+        tensor.quantization
+        for tensor in tensors
+        if model.buffers[tensor.buffer].data is not None
+        and getattr(tensor.quantization, "scale", None) is not None
+        and not np.any(tensor.quantization.scale)
+    ]
+    output = graph.tensors[operator.outputs[0]].quantization if operator.outputs else None
+    scale = getattr(output, "scale", None)
+    for quantization in empty if scale is not None else []:
+        quantization.scale = np.full_like(quantization.scale, np.max(scale))
+    return bool(empty) and scale is not None
 
 
 def _widen(cell: Any) -> bool:

@@ -1,5 +1,7 @@
 """Each finding is provoked by one change to the bytes of a file that passes."""
 
+from contextlib import nullcontext
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from tflite_mutations import forget_signatures, output_scale, set_operator, set_
 
 from sft_keras.errors import GateError, UnsupportedError
 from sft_keras.quantization import deployment
-from sft_keras.tflite import child, convert, gate, runtimes, schema, targets
+from sft_keras.tflite import LiteModel, child, convert, gate, runtimes, schema, targets
 
 
 def test_a_sound_file_passes(qat_lite):
@@ -69,6 +71,35 @@ def test_more_axes_than_a_kernel_of_microcontrollers_takes_are_counted():
     assert runtimes.run("litert", lite.content, values)[0].shape == (4, 2, 4, 4, 2)
     with pytest.raises(child.ChildError, match="should not exceed 4"):
         runtimes.run("tflm", lite.content, values)
+
+
+SUMS = {
+    "ADD int8": (lambda x: x + keras.ops.relu(x), ("litert", "tflm"), 2.0**-20),
+    "ADD int16x8": (lambda x: x + keras.ops.relu(x), ("litert", "tflm"), 2.0**-15),
+    "SUB int8": (lambda x: x - keras.ops.relu(x), ("tflm",), 2.0**-20),
+    "SUB int16x8": (lambda x: x - keras.ops.relu(x), ("tflm",), 2.0**-15),
+    "SQUARED_DIFFERENCE int8": (keras.layers.LayerNormalization(), ("litert",), 2.0**-14),
+}
+
+
+@pytest.mark.parametrize("case", SUMS)
+def test_sums_are_refused_at_the_scale_at_which_they_abort(case):
+    (name, dtype), (function, aborting, factor) = case.split(), SUMS[case]
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    sequence = keras.Input((4,))
+    lite = convert(keras.Model(sequence, function(sequence)), x, dtype=dtype)
+    place, operator = next((i, op) for i, op in enumerate(lite.file.operators) if op.name == name)
+    whole = 2 * max(float(t.scales[0]) for t in operator.inputs)
+    limit = factor * (whole**2 if name == "SQUARED_DIFFERENCE" else whole)
+    for ratio, aborts in ((1.01, False), (0.99, True)):
+        content = bytearray(lite.content)
+        output_scale(tflite.Model.GetRootAs(content, 0), place)[:] = ratio * limit
+        changed = LiteModel(bytes(content))
+        found = list(gate.visible_sums(changed.file, gate.Promise()))
+        assert bool(found) == aborts
+        for runtime in aborting:
+            with pytest.raises(child.ChildError, match="ABRT") if aborts else nullcontext():
+                runtimes.run(runtime, changed.content, [changed.quantize_input(x[:2])])
 
 
 SMALL = keras.layers.Conv2D(3, 2, padding="same")

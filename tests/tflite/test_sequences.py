@@ -75,3 +75,14 @@ def test_an_lstm_that_crashes_the_converter_is_unrolled():
         (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(x)])
         error = lite.dequantize_output(found) - expected
         assert np.sqrt(np.mean(error**2)) < 0.01 * np.std(expected), runtime
+
+
+def test_constants_that_are_zero_have_a_scale_in_int16():
+    model = keras.Sequential([keras.Input((6, 4)), layers.LayerNormalization()])
+    x = np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
+    lite = convert(model, x, dtype="int16x8")
+    scales = [t.scales for op in lite.file.operators for t in op.inputs if t.scales.size]
+    assert min(map(np.min, scales)) > 0
+    (found,) = runtimes.run("tflm", lite.content, [lite.quantize_input(x)])
+    error = lite.dequantize_output(found) - model.predict(x, verbose=0)
+    assert np.sqrt(np.mean(error**2)) < 0.01
