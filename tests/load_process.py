@@ -63,7 +63,9 @@ def huge() -> dict:
     model = dense([10_000, 10_000, 10_000], 10_000)
     size = sum(int(np.prod(w.shape)) * 4 for w in model.weights)
     with Peak() as peak:
-        small = sft_keras.shrink(model, sft_keras.plan(model, pruning_ratio=0.5))
+        plan = sft_keras.plan(model, pruning_ratio=0.5)
+        sft_keras.mask(model, plan)
+        small = sft_keras.shrink(model, plan)
     return {
         "parameters": model.count_params(),
         "left": small.count_params(),
