@@ -208,17 +208,20 @@ def target_kernels(file: schema.File, promise: Promise) -> Iterator[str]:
     target = targets.named(promise.target)
     for operator in file.operators:
         for reason in unfit(operator, target):
-            yield f"{reason}, or convert with target='litert'."
+            other = "dtype='int8'" if target.is_phone else "target='litert'"
+            yield f"{reason}, or convert with {other}."
 
 
 def unfit(operator: schema.Operator, target: targets.Target) -> Iterator[str]:
     """Why a target's kernel does not take an operator, and how to go without."""
-    dtypes = [t.dtype for t in operator.inputs if t.dtype in ("int8", "int16")]
-    if operator.name in target.float_only and dtypes:
-        yield (
-            f"{operator} is {dtypes[0]}, and {target.title} computes it in float32 only: replace "
-            "that layer or activation"
-        )
+    for dtype in dict.fromkeys(t.dtype for t in operator.inputs):
+        if operator.name in target.untaken.get(dtype, ()):
+            no_int8 = operator.name in target.untaken.get("int8", ())
+            yield (
+                f"{operator} is {dtype}, and {target.title} computes it in "
+                f"{'float32' if no_int8 else 'int8 and float32'} only: replace that layer or "
+                "activation"
+            )
     count = len(operator.inputs)
     if count > target.most_inputs.get(operator.name, count):
         yield (

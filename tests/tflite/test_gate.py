@@ -52,6 +52,34 @@ def test_a_kernel_of_microcontrollers_for_floats_alone_is_named(mutate):
     assert gate.findings(lite, gate.Promise(target="litert")) == []
 
 
+def words():
+    model = keras.Sequential([keras.Input((6,), dtype="int32"), keras.layers.Embedding(9, 4)])
+    return model, np.random.default_rng(0).integers(0, 9, (64, 6)).astype("int32")
+
+
+def normalized():
+    model = keras.Sequential([keras.Input((6, 4)), keras.layers.LayerNormalization()])
+    return model, np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "target", "other"),
+    [
+        ("GATHER", words, "tflm", "litert"),
+        ("SQUARED_DIFFERENCE", normalized, "litert", "tflm"),
+    ],
+)
+def test_a_kernel_that_takes_no_int16_is_named(name, make, target, other):
+    model, x = make()
+    with pytest.raises(GateError, match=rf"{name} .* is int16, and .* in int8 and float32 only"):
+        convert(model, x, dtype="int16x8", target=target)
+    lite = convert(model, x, dtype="int16x8", target=other)
+    values = [lite.quantize_input(x[:2])]
+    assert len(runtimes.run(other, lite.content, values)) == 1
+    with pytest.raises(child.ChildError):
+        runtimes.run(target, lite.content, values)
+
+
 def test_more_tensors_than_a_kernel_of_microcontrollers_joins_are_counted(qat_lite):
     tensor = next(qat_lite.file.tensors)
     operator = schema.Operator("CONCATENATION", 1, (tensor,) * 11, (tensor,))

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
 from sft_keras.errors import UnsupportedError
@@ -26,7 +26,7 @@ class Target:
         dtypes: what a tensor may be; empty if the operators decide.
         one_piece: whether the accelerator takes nothing behind the first operator that it lacks.
         left: what becomes of an operator that it lacks.
-        float_only: operators whose kernels take no integers.
+        untaken: for `"int8"` and `"int16"`, the operators whose kernels do not take it.
         most_inputs: how many tensors an operator joins at most, where there is a limit.
         most_axes: how many axes a tensor has at most that an operator takes, likewise.
     """
@@ -42,7 +42,7 @@ class Target:
     dtypes: tuple[str, ...] = ()
     one_piece: bool = False
     left: str = "stays on the CPU"
-    float_only: frozenset[str] = frozenset()
+    untaken: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     most_inputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
     most_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
@@ -92,7 +92,7 @@ def named(name: str) -> Target:
         per_channel_dense=data["per_channel_dense"],
         accelerated=None,
         host=name,
-        float_only=frozenset(data.get("float_only", ())),
+        untaken=data.get("untaken", {}),
         most_inputs=data.get("most_inputs", {}),
         most_axes=data.get("most_axes", {}),
     )
