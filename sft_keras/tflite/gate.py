@@ -340,6 +340,25 @@ def moderate_scales(file: schema.File, promise: Promise) -> Iterator[str]:
             )
 
 
+def own_biases(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Layers whose bias is in another scale than the products that it is added to.
+
+    For biases of int64, which go with int16: kernels for int8 look themselves.
+    """
+    for operator in file.operators:
+        weights = _weights(operator)
+        bias = operator.inputs[-1]
+        if weights is None or bias.dtype != "int64" or bias.data is None:
+            continue
+        data = next(t for t in operator.inputs if t.data is None)
+        products = data.scales * weights.scales if data.scales.size else data.scales
+        if bias.scales.size and not np.allclose(bias.scales, products, rtol=1e-2, atol=0):
+            yield (
+                f"{operator} has a bias in another scale than its weights and input, which changes "
+                "it: convert the model again with sft_keras.convert, which rescales it."
+            )
+
+
 def measured_convolutions(file: schema.File, promise: Promise) -> Iterator[str]:
     """Convolutions whose ranges the converter measured on memory that is not the image.
 
@@ -415,6 +434,7 @@ QUANTIZED: tuple[Check, ...] = (
     kept_ranges,
     visible_softmax,
     visible_sums,
+    own_biases,
     moderate_scales,
     measured_convolutions,
 )

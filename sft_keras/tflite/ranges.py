@@ -3,7 +3,8 @@
 An LSTM writes its state once, as its output too, and reads it in the range of its state input at
 the next step; a reversal copies bytes. Where a reader wants another range, as a concatenation wants
 one for all that it joins, the converter gives it to the output, and the numbers become others.
-In int16 it gives constants that are all zero a scale of zero, on which sums abort the process.
+In int16 it gives constants that are all zero a scale of zero, on which sums abort the process, and
+layers with the same bias one constant in the scale of the first of them.
 """
 
 import copy
@@ -20,6 +21,15 @@ WRITES_RANGE_OF = {LSTM: 18, schema.BuiltinOperator.REVERSE_V2: 0}
 """In the range of which of its inputs an operator writes; an LSTM in that of its state."""
 SMALLEST_CELL = 2.0**-15  # LiteRT has no tanh for a cell whose numbers stay below that of int16
 CELL = 19
+BIASES = {
+    schema.BuiltinOperator.CONV_2D: (0, 1, 2),
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: (0, 1, 2),
+    schema.BuiltinOperator.FULLY_CONNECTED: (0, 1, 2),
+    schema.BuiltinOperator.TRANSPOSE_CONV: (2, 1, 3),
+}
+"""Where an operator has its data, its weights and its bias."""
+BIAS_TOLERANCE = 1e-3  # scales are products of two float32
+BIAS_DTYPES: dict[int, Any] = {schema.TensorType.INT32: np.int32, schema.TensorType.INT64: np.int64}
 HIDDEN = 4  # the last intermediate of an LSTM, from which LiteRT takes the range of its state
 
 
@@ -45,6 +55,7 @@ def mended(content: bytes) -> bytes:
 def _mend(model: Any, graph: Any, operator: Any) -> Iterator[bool]:
     """Whether something in an operator had to be changed."""
     yield _scale_zeros(model, graph, operator)
+    yield _scale_bias(model, graph, operator)
     code = model.operatorCodes[operator.opcodeIndex].builtinCode
     if code not in WRITES_RANGE_OF:
         return
@@ -72,9 +83,42 @@ def _scale_zeros(model: Any, graph: Any, operator: Any) -> bool:
     ]
     output = graph.tensors[operator.outputs[0]].quantization if operator.outputs else None
     scale = getattr(output, "scale", None)
-    for quantization in empty if scale is not None else []:
+    if scale is None:
+        return False
+    for quantization in empty:
         quantization.scale = np.full_like(quantization.scale, np.max(scale))
-    return bool(empty) and scale is not None
+    return bool(empty)
+
+
+def _scale_bias(model: Any, graph: Any, operator: Any) -> bool:
+    """Gives a layer whose bias is in the scale of another a bias of its own."""
+    code = model.operatorCodes[operator.opcodeIndex].builtinCode
+    places = BIASES.get(code, (0, 0, len(operator.inputs)))
+    if places[-1] >= len(operator.inputs) or operator.inputs[places[-1]] < 0:
+        return False
+    data, weights, bias = (graph.tensors[operator.inputs[place]] for place in places)
+    given = getattr(bias.quantization, "scale", None)
+    if bias.type not in BIAS_DTYPES or given is None or model.buffers[bias.buffer].data is None:
+        return False
+    wanted = np.asarray(data.quantization.scale[0] * weights.quantization.scale, np.float32)
+    if np.allclose(given, wanted, rtol=BIAS_TOLERANCE, atol=0):
+        return False
+    dtype = BIAS_DTYPES[bias.type]
+    numbers = np.frombuffer(bytes(model.buffers[bias.buffer].data), dtype) * (given / wanted)
+    info = np.iinfo(dtype)
+    buffer = schema.BufferT()
+    buffer.data = np.clip(np.rint(numbers), info.min, info.max).astype(dtype).view(np.uint8)
+    model.buffers.append(buffer)
+    own = copy.copy(bias)
+    own.name = graph.tensors[operator.outputs[0]].name + b"_bias"
+    own.buffer = len(model.buffers) - 1
+    own.quantization = copy.copy(bias.quantization)
+    own.quantization.scale = wanted
+    own.quantization.zeroPoint = np.zeros(wanted.size, np.int64)
+    graph.tensors.append(own)
+    operator.inputs = [*operator.inputs]
+    operator.inputs[places[-1]] = len(graph.tensors) - 1
+    return True
 
 
 def _widen(cell: Any) -> bool:

@@ -86,3 +86,23 @@ def test_constants_that_are_zero_have_a_scale_in_int16():
     (found,) = runtimes.run("tflm", lite.content, [lite.quantize_input(x)])
     error = lite.dequantize_output(found) - model.predict(x, verbose=0)
     assert np.sqrt(np.mean(error**2)) < 0.01
+
+
+def same_biases():
+    sequence = keras.Input((4,))
+    x = layers.Dense(3, bias_initializer="ones", activation="relu", name="first")(sequence)
+    return keras.Model(sequence, layers.Dense(3, bias_initializer="ones", name="second")(x))
+
+
+def test_layers_with_the_same_bias_have_it_in_their_own_scales_in_int16(monkeypatch):
+    keras.utils.set_random_seed(0)
+    model = same_biases()
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+    lite = convert(model, x, dtype="int16x8")
+    for runtime in ("litert", "tflm"):
+        (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(x)])
+        error = lite.dequantize_output(found) - model.predict(x, verbose=0)
+        assert np.sqrt(np.mean(error**2)) < 0.02, runtime
+    monkeypatch.setattr(ranges, "mended", lambda content: content)
+    with pytest.raises(GateError, match=r"has a bias in another scale"):
+        convert(model, x, dtype="int16x8")
