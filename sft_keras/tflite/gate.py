@@ -359,6 +359,20 @@ def own_biases(file: schema.File, promise: Promise) -> Iterator[str]:
             )
 
 
+def wide_sums(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Sums over an axis in the range of what they add up, as the converter writes them in int16."""
+    for operator in file.operators:
+        result = operator.outputs[0]
+        if operator.name != "SUM" or result.dtype != "int16":
+            continue
+        summed = operator.inputs[0]
+        if np.prod(summed.shape) > np.prod(result.shape) and summed.scales == result.scales:
+            yield (
+                f"{operator} has the range of what it adds up, which cuts it off: replace it by a "
+                "mean, or convert with dtype='int8'."
+            )
+
+
 def measured_convolutions(file: schema.File, promise: Promise) -> Iterator[str]:
     """Convolutions whose ranges the converter measured on memory that is not the image.
 
@@ -435,6 +449,7 @@ QUANTIZED: tuple[Check, ...] = (
     visible_softmax,
     visible_sums,
     own_biases,
+    wide_sums,
     moderate_scales,
     measured_convolutions,
 )

@@ -81,8 +81,7 @@ def _scale_zeros(model: Any, graph: Any, operator: Any) -> bool:
         and getattr(tensor.quantization, "scale", None) is not None
         and not np.any(tensor.quantization.scale)
     ]
-    output = graph.tensors[operator.outputs[0]].quantization if operator.outputs else None
-    scale = getattr(output, "scale", None)
+    scale = getattr(graph.tensors[operator.outputs[0]].quantization, "scale", None)
     if scale is None:
         return False
     for quantization in empty:

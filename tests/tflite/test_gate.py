@@ -62,10 +62,23 @@ def normalized():
     return model, np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
 
 
+def highest():
+    model = keras.Sequential([keras.Input((6, 4)), keras.layers.GlobalMaxPooling1D()])
+    return model, normalized()[1]
+
+
+def resized():
+    layer = keras.layers.UpSampling2D(2, interpolation="bilinear")
+    model = keras.Sequential([keras.Input((6, 4, 1)), layer])
+    return model, normalized()[1][..., None]
+
+
 @pytest.mark.parametrize(
     ("name", "make", "target", "other"),
     [
         ("GATHER", words, "tflm", "litert"),
+        ("REDUCE_MAX", highest, "tflm", "litert"),
+        ("RESIZE_BILINEAR", resized, "tflm", "litert"),
         ("SQUARED_DIFFERENCE", normalized, "litert", "tflm"),
     ],
 )
@@ -78,6 +91,16 @@ def test_a_kernel_that_takes_no_int16_is_named(name, make, target, other):
     assert len(runtimes.run(other, lite.content, values)) == 1
     with pytest.raises(child.ChildError):
         runtimes.run(target, lite.content, values)
+
+
+def test_a_sum_in_the_range_of_what_it_adds_up_is_named():
+    sequence = keras.Input((6, 4))
+    model, x = keras.Model(sequence, keras.ops.sum(sequence, axis=1)), normalized()[1]
+    with pytest.raises(GateError, match=r"SUM .* the range of what it adds up"):
+        convert(model, x, dtype="int16x8")
+    lite = convert(model, x)
+    (found,) = runtimes.run("tflm", lite.content, [lite.quantize_input(x)])
+    assert np.abs(lite.dequantize_output(found) - x.sum(1)).max() < 0.2
 
 
 def test_more_tensors_than_a_kernel_of_microcontrollers_joins_are_counted(qat_lite):
