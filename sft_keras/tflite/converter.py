@@ -11,8 +11,8 @@ import numpy as np
 from sft_keras import flavors
 from sft_keras.errors import UnsupportedError
 from sft_keras.tflite import child, export, ranges, schema, targets
-from sft_keras.tflite.gate import Promise
 from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.promise import Promise
 
 CALIBRATED = ("int8", "int16x8")
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from sft_keras.tflite import gate, schema, targets
+from sft_keras.tflite import gate, scales, schema, targets
 from sft_keras.tflite.lite_model import LiteModel
 
 NPU_OPERATOR = "CUSTOM:ethos-u"
@@ -147,7 +147,7 @@ def _hybrid_operators(file: schema.File, target: targets.Target) -> Iterator[str
     for operator in file.operators:
         dtypes = {tensor.dtype for tensor in operator.inputs}
         packed = operator.name == "DEQUANTIZE" and "float16" in dtypes
-        if packed or (operator.name in gate.WEIGHTED and {"float32", "int8"} <= dtypes):
+        if packed or (operator.name in scales.WEIGHTED and {"float32", "int8"} <= dtypes):
             yield (
                 f"{operator} unpacks weights for numbers in float32, which {target.title} cannot: "
                 "convert with dtype='int8'."
@@ -167,16 +167,16 @@ def _wrong_dtypes(file: schema.File, target: targets.Target) -> Iterator[str]:
 
 
 def _aborting_softmax(file: schema.File, target: targets.Target) -> Iterator[str]:
-    yield from gate.visible_softmax(file, gate.Promise())
+    yield from scales.visible_softmax(file, gate.Promise())
 
 
 def _aborting_sums(file: schema.File, target: targets.Target) -> Iterator[str]:
-    yield from gate.visible_sums(file, gate.Promise())
+    yield from scales.visible_sums(file, gate.Promise())
 
 
 def _refused_scales(file: schema.File, target: targets.Target) -> Iterator[str]:
     if target.is_phone:
-        yield from gate.moderate_scales(file, gate.Promise())
+        yield from scales.moderate_scales(file, gate.Promise())
 
 
 def _float_tensors(file: schema.File, target: targets.Target) -> Iterator[str]:

@@ -10,7 +10,7 @@ from tflite_mutations import forget_signatures, output_scale, set_operator, set_
 
 from sft_keras.errors import GateError, UnsupportedError
 from sft_keras.quantization import deployment
-from sft_keras.tflite import LiteModel, child, convert, gate, runtimes, schema, targets
+from sft_keras.tflite import LiteModel, child, convert, gate, runtimes, scales, schema, targets
 
 
 def test_a_sound_file_passes(qat_lite):
@@ -146,7 +146,7 @@ def test_sums_are_refused_at_the_scale_at_which_they_abort(case):
         content = bytearray(lite.content)
         output_scale(tflite.Model.GetRootAs(content, 0), place)[:] = ratio * limit
         changed = LiteModel(bytes(content))
-        found = list(gate.visible_sums(changed.file, gate.Promise()))
+        found = list(scales.visible_sums(changed.file, gate.Promise()))
         assert bool(found) == aborts
         for runtime in aborting:
             with pytest.raises(child.ChildError, match="ABRT") if aborts else nullcontext():

@@ -10,10 +10,10 @@ from keras import tree
 from sft_keras import flavors
 from sft_keras.errors import ArgumentError
 from sft_keras.tflite import converter, export
-from sft_keras.tflite.gate import INTEGERS, Promise
 from sft_keras.tflite.lite_model import LiteModel
 from sft_keras.tflite.mixed.joining import End, Piece, join
 from sft_keras.tflite.mixed.parts import Part, split
+from sft_keras.tflite.promise import INTEGERS, Promise
 
 COMPUTED = {"int8": "int8", "int16x8": "int16", "float32": "float32"}
 """The dtype of what a part computes."""
