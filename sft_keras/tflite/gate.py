@@ -1,8 +1,8 @@
 """The gate: reads a `.tflite` file and names everything that breaks what was promised of it.
 
 A file can convert without a warning and yet hold float islands, operators that a microcontroller
-lacks, or layers that abort the interpreter. Each check, here and in `scales`, is a function from the
-decoded file to sentences, and `CHECKS` says which of them a file has to pass.
+lacks, or layers that abort the interpreter. Each check, here and in `scales`, is a function from
+the decoded file to sentences, and `CHECKS` says which of them a file has to pass.
 """
 
 from collections.abc import Callable, Iterator
