@@ -54,6 +54,8 @@ def mended(content: bytes) -> bytes:
 
 def _mend(model: Any, graph: Any, operator: Any) -> Iterator[bool]:
     """Whether something in an operator had to be changed."""
+    if not _has(operator.inputs) or not _has(operator.outputs):
+        return  # what handles variables
     yield _scale_zeros(model, graph, operator)
     yield _scale_bias(model, graph, operator)
     code = model.operatorCodes[operator.opcodeIndex].builtinCode
@@ -69,6 +71,10 @@ def _mend(model: Any, graph: Any, operator: Any) -> Iterator[bool]:
     yield not _same(written, tensors[operator.outputs[0]].quantization)
     if not _same(written, tensors[operator.outputs[0]].quantization):
         _requantize(model, graph, operator, written)
+
+
+def _has(indices: Any) -> bool:
+    return indices is not None and len(indices) > 0
 
 
 def _scale_zeros(model: Any, graph: Any, operator: Any) -> bool:

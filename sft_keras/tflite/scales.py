@@ -14,6 +14,7 @@ XNNPACK_RATIO_LIMIT = 256.0
 # Reference kernels and TFLite Micro need scale * 2**26 > 1: 1.5e-8 runs, 1.48e-8 aborts.
 SOFTMAX_SCALE = 2.0**-26
 EMPTY_SCALE = 1e-8  # the converter widens an empty range to some 1e-6, which is 4e-9 a step
+SUMS = ("ADD", "SUB", "SQUARED_DIFFERENCE")
 SUM_SHIFTS = {"int8": 20, "int16": 15}  # bits by which ADD and SUB make inputs larger
 SQUARE_SHIFTS = {"int8": 14}  # likewise SQUARED_DIFFERENCE, of the square
 MOVING = {
@@ -106,8 +107,8 @@ def own_biases(file: schema.File, promise: Promise) -> Iterator[str]:
     """
     for operator in file.operators:
         weights = _weights(operator)
-        bias = operator.inputs[-1]
-        if weights is None or bias.dtype != "int64" or bias.data is None:
+        bias = operator.inputs[-1] if weights is not None else None
+        if weights is None or bias is None or bias.dtype != "int64" or bias.data is None:
             continue
         data = next(t for t in operator.inputs if t.data is None)
         products = data.scales * weights.scales if data.scales.size else data.scales
@@ -121,10 +122,9 @@ def own_biases(file: schema.File, promise: Promise) -> Iterator[str]:
 def wide_sums(file: schema.File, promise: Promise) -> Iterator[str]:
     """Sums over an axis in the range of what they add up, as the converter writes them in int16."""
     for operator in file.operators:
-        result = operator.outputs[0]
-        if operator.name != "SUM" or result.dtype != "int16":
+        if operator.name != "SUM" or operator.outputs[0].dtype != "int16":
             continue
-        summed = operator.inputs[0]
+        summed, result = operator.inputs[0], operator.outputs[0]
         if np.prod(summed.shape) > np.prod(result.shape) and summed.scales == result.scales:
             yield (
                 f"{operator} has the range of what it adds up, which cuts it off: replace it by a "
@@ -162,6 +162,8 @@ def visible_sums(file: schema.File, promise: Promise) -> Iterator[str]:
     SUB.
     """
     for operator in file.operators:
+        if operator.name not in SUMS:
+            continue
         output = operator.outputs[0]
         scales = [float(t.scales.max()) for t in operator.inputs if t.scales.size]
         smallest = _smallest_sum(operator.name, output.dtype, 2 * max(scales, default=0))

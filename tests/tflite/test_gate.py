@@ -103,6 +103,21 @@ def test_a_sum_in_the_range_of_what_it_adds_up_is_named():
     assert np.abs(lite.dequantize_output(found) - x.sum(1)).max() < 0.2
 
 
+@pytest.mark.parametrize("target", ["tflm", "litert"])
+@pytest.mark.parametrize("dtype", list(gate.CHECKS))
+def test_operators_without_inputs_or_outputs_are_read(qat_lite, dtype, target, monkeypatch):
+    tensor = next(qat_lite.file.tensors)
+    handlers = [
+        schema.Operator("CALL_ONCE", 1, (), ()),
+        schema.Operator("VAR_HANDLE", 1, (), (tensor,)),
+        schema.Operator("ASSIGN_VARIABLE", 1, (tensor,), ()),
+    ]
+    operators = [*qat_lite.file.operators, *handlers]
+    monkeypatch.setattr(schema.File, "operators", property(lambda file: iter(operators)))
+    found = gate.findings(qat_lite, gate.Promise(dtype, target))
+    assert not any(handler.name in finding for handler in handlers for finding in found)
+
+
 def test_more_tensors_than_a_kernel_of_microcontrollers_joins_are_counted(qat_lite):
     tensor = next(qat_lite.file.tensors)
     operator = schema.Operator("CONCATENATION", 1, (tensor,) * 11, (tensor,))
