@@ -377,6 +377,37 @@ def test_extremes_of_what_they_alone_read_stay():
     assert passes.free_extremes(model) is model
 
 
+SPLITS = {
+    "even": lambda x: tf.split(x, 4, axis=1),
+    "by sizes": lambda x: tf.split(x, [1, 4, 3], 1),
+    "last axis, by keyword": lambda x: tf.split(value=x, num_or_size_splits=3, axis=-1),
+    "unstack": lambda x: tf.unstack(x, axis=2),
+}
+
+
+@pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
+def test_a_split_with_a_part_that_nobody_reads_becomes_slices(split):
+    x = tf_keras.Input((8, 8, 3))
+    _, *read = split(x)
+    model = tf_keras.Model(x, [layers.Activation("relu")(read[0]), read[1]])
+    result = applied(model, "slice_splits")
+    assert sorted(kinds(result)) == ["Activation", "SlicingOpLambda", "SlicingOpLambda"]
+
+
+@pytest.mark.parametrize("read", [0, 1])
+def test_the_slice_that_makes_the_output_keeps_the_name(read):
+    x = tf_keras.Input((8, 3))
+    model = tf_keras.Model(x, tf.split(x, 2, axis=1)[read])
+    assert applied(model, "slice_splits").output_names == model.output_names
+
+
+def test_a_split_all_of_whose_parts_are_read_stays():
+    x = tf_keras.Input((8, 3))
+    first, second = tf.split(x, 2, axis=1)
+    model = tf_keras.Model(x, [layers.Activation("relu")(first), second])
+    assert passes.slice_splits(model) is model
+
+
 @pytest.mark.parametrize(("count", "joins"), [(10, 1), (11, 2), (101, 12)])
 def test_concatenations_join_ten_at_a_time(count, joins):
     x = tf_keras.Input((2,))

@@ -14,6 +14,7 @@ from sft_keras.quantization.passes.recurrent import unroll_recurrent, unroll_unf
 from sft_keras.quantization.passes.repeats import repeat_by_upsampling, upsample_as_images
 from sft_keras.quantization.passes.separable import split_separable
 from sft_keras.quantization.passes.sequences import lift_sequences
+from sft_keras.quantization.passes.slices import slice_splits
 
 # In the order in which they run: a pass may count on what those before it did.
 PASSES = (
@@ -35,6 +36,7 @@ DEPLOYED = (
     split_activations,
     expand_elu,
     free_extremes,
+    slice_splits,
     split_concatenations,
     repeat_by_upsampling,
     upsample_as_images,
@@ -58,6 +60,7 @@ __all__ = [
     "lift_sequences",
     "repeat_by_upsampling",
     "scalings_to_affine",
+    "slice_splits",
     "split_activations",
     "split_concatenations",
     "split_merges",
