@@ -14,8 +14,8 @@ from sft_keras.quantization.graph import rewrite
 def slice_splits(model: tf_keras.Model) -> tf_keras.Model:
     """Turns a split or an unstacking into slices where some of its parts are not read.
 
-    The converter leaves an operator with an output that nothing reads in float, or does not, by
-    chance: the same model comes out either way.
+    The converter leaves an operator with an output that nothing reads in float, in about half of
+    its runs.
     """
     read = {id(x) for call in flavors.calls(model) for x in call.inputs}
     read.update(id(x) for x in flavors.outputs(model))
