@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from sft_keras.errors import GateError
-from sft_keras.tflite import convert, ranges, runtimes
+from sft_keras.tflite import convert, runtimes
 
 
 def recurrent(x):
@@ -59,18 +58,6 @@ def test_values_after_training_are_those_of_the_model(network):
         assert np.sqrt(np.mean(error**2)) < 0.1 * np.std(expected), runtime
 
 
-def test_the_gate_notices_a_state_that_is_written_in_another_range(monkeypatch):
-    keras.utils.set_random_seed(0)
-    sequence = keras.Input((6, 4))
-    model = keras.Model(sequence, layers.Bidirectional(layers.LSTM(3))(sequence))
-    x = np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
-    monkeypatch.setattr(ranges, "mended", lambda content: content)
-    with pytest.raises(
-        GateError, match=r"UNIDIRECTIONAL_SEQUENCE_LSTM .* from one range to another"
-    ):
-        convert(model, x)
-
-
 def test_an_lstm_that_crashes_the_converter_is_unrolled():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((6, 4)), layers.LSTM(4), layers.Dense(3)])
@@ -81,37 +68,6 @@ def test_an_lstm_that_crashes_the_converter_is_unrolled():
         (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(x)])
         error = lite.dequantize_output(found) - expected
         assert np.sqrt(np.mean(error**2)) < 0.01 * np.std(expected), runtime
-
-
-def test_constants_that_are_zero_have_a_scale_in_int16():
-    model = keras.Sequential([keras.Input((6, 4)), layers.LayerNormalization()])
-    x = np.random.default_rng(0).normal(size=(64, 6, 4)).astype("float32")
-    lite = convert(model, x, dtype="int16x8")
-    scales = [t.scales for op in lite.file.operators for t in op.inputs if t.scales.size]
-    assert min(map(np.min, scales)) > 0
-    (found,) = runtimes.run("tflm", lite.content, [lite.quantize_input(x)])
-    error = lite.dequantize_output(found) - model.predict(x, verbose=0)
-    assert np.sqrt(np.mean(error**2)) < 0.01
-
-
-def same_biases():
-    sequence = keras.Input((4,))
-    x = layers.Dense(3, bias_initializer="ones", activation="relu", name="first")(sequence)
-    return keras.Model(sequence, layers.Dense(3, bias_initializer="ones", name="second")(x))
-
-
-def test_layers_with_the_same_bias_have_it_in_their_own_scales_in_int16(monkeypatch):
-    keras.utils.set_random_seed(0)
-    model = same_biases()
-    x = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
-    lite = convert(model, x, dtype="int16x8")
-    for runtime in ("litert", "tflm"):
-        (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(x)])
-        error = lite.dequantize_output(found) - model.predict(x, verbose=0)
-        assert np.sqrt(np.mean(error**2)) < 0.02, runtime
-    monkeypatch.setattr(ranges, "mended", lambda content: content)
-    with pytest.raises(GateError, match=r"has a bias in another scale"):
-        convert(model, x, dtype="int16x8")
 
 
 # TensorFlow 2.18 leaves SPLIT in float, which the gate refuses.
