@@ -1,6 +1,6 @@
 """Takes every constructor of keras.applications and tf_keras.applications to an int8 file.
 
-    nice -n 5 python benchmarks/int8_applications.py --max_params=3e7 > int8_applications.log
+    nice -n 5 python benchmarks/int8_applications.py --max_params=3.1e7 > int8_applications.log
     python benchmarks/int8_applications.py --library=keras --models='MobileNet*'
 
 Each model gets random weights, and BatchNormalization the statistics of random pixels; it is

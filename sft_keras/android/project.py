@@ -81,7 +81,7 @@ def export(
         FileError: the folder has files already, or cannot be written.
 
     Example:
-        >>> sft_keras.android.export(lite, "app/", labels=["no", "yes"], mean=127.5, std=127.5)
+        >>> sft_keras.android.export(lite, "phone/", labels=["no", "yes"], mean=127.5, std=127.5)
     """
     exporting.require_identifier(name)
     _require_package(package)

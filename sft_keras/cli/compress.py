@@ -3,8 +3,8 @@
     sft-keras compress --dataset=digits
     sft-keras compress --dataset=photos/ --model=model.keras --output_dir=small --epochs=40
 
-Writes float.keras, pruned.keras, shrunk.keras, quantized.keras, model.tflite, labels.txt and the
-report into --output_dir. Without --model a small residual network is trained first.
+Writes float.keras, pruned.keras, shrunk.keras, quantized.keras, model.tflite, labels.txt, the
+report and verification.txt into --output_dir. Without --model a small residual network is trained first.
 A run that was cut off goes on when it is started again with the same flags: until everything is
 written, each epoch is saved in a folder beside --output_dir, named after it with .backup.
 """
@@ -102,4 +102,5 @@ def _write(folder, model, result, report, labels):
     result.quantized.save(folder / "quantized.keras")
     result.lite.save(folder / "model.tflite")
     (folder / "labels.txt").write_text("\n".join(labels) + "\n", encoding="utf-8")
+    (folder / "verification.txt").write_text(f"{result.verification}\n", encoding="utf-8")
     report.save(folder)

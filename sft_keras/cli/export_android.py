@@ -1,7 +1,7 @@
 """Write a .tflite file with metadata, and Kotlin that runs it, for an Android project.
 
-sft-keras export-android model.tflite app/ --labels=labels.txt
-sft-keras export-android model.tflite app/ --package=org.flowers --mean=127.5 --std=127.5
+sft-keras export-android model.tflite phone/ --labels=labels.txt
+sft-keras export-android model.tflite phone/ --package=org.flowers --mean=127.5 --std=127.5
 """
 
 import argparse

@@ -24,6 +24,7 @@ WRITTEN = {
     "report.png",
     "report.txt",
     "shrunk.keras",
+    "verification.txt",
 }
 
 
@@ -40,7 +41,8 @@ def test_compress_writes_every_stage_and_prints_the_table(cli, tmp_path, model_f
     )
     assert code == 0, err
     assert {p.name for p in out_folder.iterdir()} == WRITTEN
-    assert (out_folder / "report.txt").read_text().strip() in out
+    for table in ("report.txt", "verification.txt"):
+        assert (out_folder / table).read_text().strip() in out
     assert str(out_folder) in out
     assert (out_folder / "labels.txt").read_text() == "0\n1\n"
     rows = {
