@@ -4,9 +4,9 @@
     sft-keras compress --dataset=photos/ --model=model.keras --output_dir=small --epochs=40
 
 Writes float.keras, pruned.keras, shrunk.keras, quantized.keras, model.tflite, labels.txt, the
-report and verification.txt into --output_dir. Without --model a small residual network is trained first.
-A run that was cut off goes on when it is started again with the same flags: until everything is
-written, each epoch is saved in a folder beside --output_dir, named after it with .backup.
+report and verification.txt into --output_dir. Without --model a small residual network is trained
+first. A run that was cut off goes on when it is started again with the same flags: until everything
+is written, each epoch is saved in a folder beside --output_dir, named after it with .backup.
 """
 
 import argparse
