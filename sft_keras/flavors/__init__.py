@@ -37,6 +37,8 @@ from sft_keras.flavors.graphs import (
     open_inputs,
     output_structure,
     outputs,
+    plain_dicts,
+    producing_call,
     rebuild,
     require_graph,
     weights,
@@ -55,7 +57,7 @@ from sft_keras.flavors.kinds import (
     require_tensorflow,
 )
 from sft_keras.flavors.leaving import before_next_fit
-from sft_keras.flavors.naming import rename
+from sft_keras.flavors.naming import rename, scope_name
 from sft_keras.flavors.operators import (
     arguments,
     arguments_in,
@@ -135,7 +137,9 @@ __all__ = [
     "output_structure",
     "outputs",
     "parts",
+    "plain_dicts",
     "producer",
+    "producing_call",
     "projections",
     "random_inputs",
     "rebuild",
@@ -144,6 +148,7 @@ __all__ = [
     "require_graph",
     "require_tensorflow",
     "run",
+    "scope_name",
     "sequence_arguments",
     "states",
     "student",

@@ -100,6 +100,13 @@ def calls(model: Any) -> Iterator[Call]:
             yield call_of(node)
 
 
+def producing_call(tensor: Any) -> Call:
+    """The call that a symbolic tensor comes from."""
+    # Both Kerases keep (operation or layer, node index, tensor index) here.
+    layer, number, _ = tensor._keras_history
+    return call_of(layer._inbound_nodes[number])
+
+
 def call_of(node: Any) -> Call:
     """The call that a node of either Keras records."""
     outputs = tree.flatten(node.outputs)
@@ -137,8 +144,20 @@ def output_structure(model: Any) -> Any:
 def _structures(model) -> tuple:
     # The public `inputs` and `outputs` are flat; dictionaries survive only in these.
     if is_tf_keras(model):
-        return model._nested_inputs, model._nested_outputs
+        return plain_dicts(model._nested_inputs), plain_dicts(model._nested_outputs)
     return model._inputs_struct, model._outputs_struct
+
+
+def plain_dicts(structure: Any) -> Any:
+    """A structure of tf_keras, whose order `keras.tree` goes by in dictionaries alone.
+
+    tf_keras sorts the keys of an OrderedDict, and `keras.tree` does not.
+    """
+    if isinstance(structure, dict):
+        return {key: plain_dicts(value) for key, value in structure.items()}
+    if type(structure) in (list, tuple):
+        return type(structure)(plain_dicts(x) for x in structure)
+    return structure
 
 
 def with_all_outputs(model: Any) -> Any:
@@ -157,6 +176,7 @@ def rebuild(
     clone_function: Callable,
     call_function: Callable | None = None,
     arguments: Callable[[Call], tuple[tuple, dict]] | None = None,
+    finish: Callable[[], None] | None = None,
 ):
     """Rebuilds a functional or sequential model with other layers.
 
@@ -169,6 +189,7 @@ def rebuild(
             calling the layer.
         arguments: takes an old call, returns the `(args, kwargs)` to call the new layer with, still
             with the old model's tensors. Defaults to those of the call.
+        finish: called when all calls are made, before there is a model of them.
 
     Returns:
         A model of the same flavor, name and input/output structure, with fresh variables.
@@ -190,6 +211,8 @@ def rebuild(
             args, kwargs = tree.map_structure(lambda x: new[id(x)] if is_symbolic(x) else x, given)
             made = (call_function or _call_layer)(new_layer(call.layer), *args, **kwargs)
         new.update(zip(map(id, call.outputs), tree.flatten(made), strict=True))
+    if finish:
+        finish()
     ins, outs = tree.map_structure(lambda x: new[id(x)], _structures(model))
     return lib.Model(ins, outs, name=model.name)
 

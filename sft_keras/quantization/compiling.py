@@ -14,6 +14,16 @@ from sft_keras.quantization.problem import Problem, Unportable
 # Strings that tf_keras resolves by the shape of the output.
 BY_SHAPE = {"accuracy", "acc", "crossentropy", "ce"}
 
+REDUCTIONS = {
+    "sum_over_batch_size": "sum_over_batch_size",
+    "mean": "sum_over_batch_size",
+    "sum": "sum",
+    "none": "none",
+    None: "none",
+    "auto": "auto",  # of tf_keras alone
+}
+"""What tf_keras calls the reductions of Keras 3."""
+
 
 def settings(model: Any, problems: list[Problem]) -> dict:
     """The arguments of `compile` that make a tf_keras model train like `model`.
@@ -87,6 +97,8 @@ def _named(module: Any) -> Any:
             return _known(module, value)
         if inspect.isfunction(value):
             return _known(module, value.__name__) if _is_builtin(value) else value
+        if not hasattr(value, "get_config"):  # a method, a partial, an object that can be called
+            return value
         return _like(module, value, flavors.loss_config(value))
 
     return port
@@ -107,7 +119,16 @@ def _like(module: Any, thing: Any, config: dict) -> Any:
     if new_class is None or not _is_builtin(type(thing)):
         raise _missing(kind)
     known = arguments(new_class)
+    if module is tf_keras.losses and "reduction" in config:
+        config = {**config, "reduction": _reduction(kind, config["reduction"])}
     return new_class.from_config({key: value for key, value in config.items() if key in known})
+
+
+def _reduction(kind: str, reduction: Any) -> str:
+    if reduction not in REDUCTIONS:
+        reason = f"is a {kind} with reduction={reduction!r}, which tf_keras has not"
+        raise Unportable(reason, f"use one of {', '.join(map(repr, REDUCTIONS))}")
+    return REDUCTIONS[reduction]
 
 
 def _is_builtin(thing: Any) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import tf_keras
 
 from sft_keras import flavors
+from sft_keras.quantization.lineage import Lineage, origin
 
 
 def rewrite(
@@ -25,17 +26,23 @@ def rewrite(
 
     Returns:
         A new model, layers that are called as they are belong to both; `model` itself if there is
-        no layer to ask about.
+        no layer to ask about. New layers whose name another one has are given another.
     """
+    layers = {call.layer for call in flavors.calls(model)}
+    if not any(map(where, layers)):
+        return model
+    lineage = Lineage(layers)
 
     def call(layer, *args, **kwargs):
-        if where(layer):
-            return call_function(layer, *args, **kwargs)
-        return layer(*args, **kwargs)
+        made = (call_function if where(layer) else _call)(layer, *args, **kwargs)
+        lineage.follow((args, kwargs), made, layer.name, origin(layer))
+        return made
 
-    if not any(where(call.layer) for call in flavors.calls(model)):
-        return model
-    return flavors.rebuild(model, _same_layer, call)
+    return flavors.rebuild(model, _same_layer, call, finish=lineage.name_apart)
+
+
+def _call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    return layer(*args, **kwargs)
 
 
 def _same_layer(layer: Any) -> Any:
@@ -60,19 +67,27 @@ class Replaced:
     Args:
         make: takes a layer and a symbolic tensor, returns the fresh layers to call one after
             another in its place, each with its weights.
+        by: takes a symbolic tensor, returns what of it the fresh layers depend on: a layer that is
+            called on others gets others. Nothing by default.
     """
 
-    def __init__(self, make: Callable):
-        self._make = make
+    def __init__(self, make: Callable, by: Callable[[Any], Any] = lambda x: None):
+        self._make, self._by = make, by
         self._made: dict[Any, list[tuple]] = {}
 
     def __call__(self, layer: tf_keras.layers.Layer, x: Any, **_: Any) -> Any:
         """Applies to `x` what replaces `layer`, whatever else it was called with."""
-        if layer not in self._made:
-            self._made[layer] = self._make(layer, x)
-        for new, weights in self._made[layer]:
+        key = layer, self._by(x)
+        if key not in self._made:
+            self._made[key] = self._make(layer, x)
+        for new, weights in self._made[key]:
             x = call_with(new, weights, x)
         return x
+
+
+def shape(x: Any) -> tuple:
+    """The shape of a symbolic tensor, without the batch: what a `Replaced` may go `by`."""
+    return tuple(x.shape[1:])
 
 
 def output_layers(model: tf_keras.Model) -> set:

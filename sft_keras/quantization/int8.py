@@ -1,6 +1,6 @@
 """Which layers have an int8 form, and what is quantized in each."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -83,7 +83,22 @@ def problems(model: tf_keras.Model, floats: Collection[str] = ()) -> list[Proble
         for call in flavors.calls(model)
         if not flavors.is_input_layer(call.layer) and form_of(call.layer) is None
     )
-    return [_problem(layer) for layer in found if layer.name not in floats]
+    return [
+        *(_problem(layer) for layer in found if layer.name not in floats),
+        *map(_masking_problem, dict.fromkeys(_masking(model, floats))),
+    ]
+
+
+def _masking(model: tf_keras.Model, floats: Collection[str]) -> Iterator[Any]:
+    """The layers left float that hand a mask on to one that is not."""
+    for call in flavors.calls(model):
+        if call.layer.name not in floats:
+            yield from (flavors.producer(x) for x in call.inputs if flavors.has_mask(x))
+
+
+def _masking_problem(layer: Any) -> Problem:
+    reason = f"is a {type(layer).__name__} whose mask no int8 layer reads"
+    return Problem(layer.name, reason, "leave the padding out, or what reads the mask float too")
 
 
 def _problem(layer: Any) -> Problem:
@@ -144,7 +159,8 @@ def apply(
         if "float" not in x.dtype.name:
             return x  # tokens, which are looked up
         output = PIXELS if producer.name in pixels else True
-        return once(x, layers.Activation("linear", name=f"{producer.name}_int8"), {}, output, x)(x)
+        name = f"{flavors.scope_name(producer.name)}_int8"
+        return once(x, layers.Activation("linear", name=name), {}, output, x)(x)
 
     # The wrappers hold nothing that autograph has to convert, and it takes most of the time.
     @tf.autograph.experimental.do_not_convert

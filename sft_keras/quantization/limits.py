@@ -17,19 +17,25 @@ def problems(model: Any, floats: Collection[str] = ()) -> list[Problem]:
 
     Args:
         model: a functional or sequential model.
-        floats: names of layers that stay float32.
+        floats: paths of layers that stay float32, `model/layer` in a nested model.
     """
-    found = (problem_of(layer) for layer in dict.fromkeys(_layers(model)))
-    return [problem for problem in found if problem and problem.layer not in floats]
+    quantized = {layer: path for path, layer in _layers(model) if path not in floats}
+    return [problem for problem in map(problem_of, quantized) if problem]
+
+
+def layers(model: Any) -> Iterator[Any]:
+    """The layers of a model of either Keras, also those of nested models and inside of others."""
+    return (layer for _, layer in _layers(model))
 
 
 def problem_of(layer: Any) -> Problem | None:
     """What keeps a layer or operator of either Keras out of every int8 file."""
     kind = type(layer).__name__
-    if kind in ("UpSampling2D", "Resizing", "Resize") and layer.interpolation not in INTERPOLATIONS:
-        reason = f"is a {kind} with interpolation='{layer.interpolation}', which TFLite has not"
+    interpolation = getattr(layer, "interpolation", INTERPOLATIONS[0])
+    if kind in ("UpSampling2D", "Resizing", "Resize") and interpolation not in INTERPOLATIONS:
+        reason = f"is a {kind} with interpolation='{interpolation}', which TFLite has not"
         return Problem(layer.name, reason, f"use one of {', '.join(INTERPOLATIONS)}")
-    if kind == "Softmax" and np.size(layer.axis) > 1:
+    if kind == "Softmax" and np.size(getattr(layer, "axis", 0)) > 1:
         reason = "is a Softmax over several axes, which no runtime computes right in int8"
         return Problem(layer.name, reason, "let it take one axis, with a Reshape on either side")
     return beyond_cpus(layer)
@@ -47,10 +53,11 @@ def beyond_cpus(layer: Any) -> Problem | None:
     return Problem(layer.name, reason, "build it without, or of UpSampling2D and Conv2D")
 
 
-def _layers(model: Any) -> Iterator[Any]:
+def _layers(model: Any, outer: str = "") -> Iterator[tuple[str, Any]]:
     for call in flavors.calls(model):
+        path = f"{outer}{call.layer.name}"
         if flavors.is_model(call.layer):
-            yield from _layers(call.layer)
+            yield from _layers(call.layer, f"{path}/")
         else:
-            yield call.layer
-            yield from tree.flatten(flavors.parts(call.layer))
+            yield path, call.layer
+            yield from ((path, part) for part in tree.flatten(flavors.parts(call.layer)))

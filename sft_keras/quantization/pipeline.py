@@ -10,7 +10,7 @@ from sft_keras import flavors
 from sft_keras.distillation import teach
 from sft_keras.errors import ArgumentError
 from sft_keras.quantization import compiling, int8
-from sft_keras.quantization.layer_dtypes import by_name, of_rewritten
+from sft_keras.quantization.layer_dtypes import by_path, of_rewritten
 from sft_keras.quantization.passes import PASSES
 from sft_keras.quantization.pixels import pixel_inputs
 from sft_keras.quantization.port import port
@@ -93,7 +93,7 @@ def _prepare(
     """
     flavors.require_tensorflow("quantize()")
     flavors.require_graph(model)
-    chosen = by_name(model, layer_dtypes)
+    chosen = by_path(model, layer_dtypes)
     if "int16x8" in chosen.values():
         raise ArgumentError(
             "quantize() leaves layers float32; for int16x8 give layer_dtypes to convert(), with "

@@ -1,6 +1,7 @@
 """Ports a model to tf_keras, the only Keras that TFMOT takes."""
 
 import itertools
+from collections import OrderedDict
 from typing import Any
 
 import tf_keras
@@ -8,6 +9,7 @@ from keras import tree
 
 from sft_keras import flavors
 from sft_keras.quantization import equality
+from sft_keras.quantization.lineage import Lineage
 from sft_keras.quantization.port_layer import port_layer
 from sft_keras.quantization.port_operator import port_operator
 from sft_keras.quantization.problem import Problem, Unportable, require_none
@@ -55,13 +57,16 @@ def port(
     flavors.require_graph(model)
     reserved = {call.layer.name for call in flavors.calls(model)}
     walk = _Walk(problems, reserved, {} if names is None else names)
-    inputs = tree.map_structure(_input, flavors.input_structure(model))
-    outputs = walk.run(model, tree.flatten(inputs))
-    if walk.stand_ins:
+    problems += _unordered(model)
+    inputs = [_input(x) for x in flavors.inputs(model)]
+    outputs = walk.outputs(model, inputs)
+    if problems:
         ends = [*outputs, *walk.dead_ends]
-        return tf_keras.Model([*tree.flatten(inputs), *walk.stand_ins], ends, name=model.name)
-    outputs = tree.pack_sequence_as(flavors.output_structure(model), outputs)
-    ported = tf_keras.Model(inputs, outputs, name=model.name)
+        return tf_keras.Model([*inputs, *walk.stand_ins], ends, name=model.name)
+    structures = flavors.input_structure(model), flavors.output_structure(model)
+    ported = tf_keras.Model(
+        *map(tree.pack_sequence_as, structures, (inputs, outputs)), name=model.name
+    )
     equality.require_equal(model, ported)
     return ported
 
@@ -72,6 +77,16 @@ def _input(x: Any) -> Any:
     # Pixels that come as uint8 are quantized like any other numbers; tokens stay what they are.
     dtype = dtype if dtype in ("int32", "int64", "bool") else "float32"
     return tf_keras.Input(tuple(x.shape[1:]), batch_size=x.shape[0], name=name, dtype=dtype)
+
+
+def _unordered(model: Any) -> list[Problem]:
+    """Ends that Keras 3 has in the order of an OrderedDict, and TensorFlow by their names."""
+    ends = {"inputs": flavors.input_structure(model), "outputs": flavors.output_structure(model)}
+    return [
+        Problem(model.name, f"has its {name} in an OrderedDict", "take a plain dict")
+        for name, structure in ends.items()
+        if isinstance(structure, OrderedDict) and [*structure] != sorted(structure)
+    ]
 
 
 class _Walk:
@@ -85,27 +100,43 @@ class _Walk:
         self._taken: set[str] = set()
         self._names = names
         self._layers: dict[int, Any] = {}
+        self._lineage = Lineage()
 
-    def run(self, model: Any, inputs: list, prefix: str = "") -> list:
+    def outputs(self, model: Any, inputs: list) -> list:
         """Applies the graph of `model` to tf_keras tensors; returns its outputs, flat."""
+        made = self._run(model, inputs, ())
+        for i, x in enumerate(flavors.outputs(model)):
+            if len(made) > 1 and flavors.is_model(producer := flavors.producer(x)):
+                # Of several outputs losses and targets are given by the nested models' names.
+                name = self._unique(producer.name, ())
+                made[i] = tf_keras.layers.Activation("linear", name=name)(made[i])
+        self._lineage.name_apart()
+        return made
+
+    def _run(self, model: Any, inputs: list, outer: tuple[str, ...]) -> list:
         new = dict(zip(map(id, flavors.inputs(model)), inputs, strict=True))
         for call in _read_calls(model):
             args, kwargs = tree.map_structure(
                 lambda x: new[id(x)] if flavors.is_symbolic(x) else x, (call.args, call.kwargs)
             )
-            made = self._apply(call, args, kwargs, prefix)
+            made = self._apply(call, args, kwargs, outer)
+            if not flavors.is_model(call.layer):
+                name = self._names.get(id(call.layer), call.layer.name)
+                path = "/".join((*outer, call.layer.name))
+                self._lineage.follow((args, kwargs), made, name, path)
             new.update(zip(map(id, call.outputs), tree.flatten(made), strict=True))
         return [new[id(x)] for x in flavors.outputs(model)]
 
-    def _apply(self, call: flavors.Call, args: tuple, kwargs: dict, prefix: str) -> Any:
+    def _apply(self, call: flavors.Call, args: tuple, kwargs: dict, outer: tuple[str, ...]) -> Any:
         if flavors.is_model(call.layer):
-            inputs = [x for x in tree.flatten((args, kwargs)) if flavors.is_symbolic(x)]
-            return self.run(call.layer, inputs, f"{prefix}{call.layer.name}_")
+            inputs = _nested_inputs(call.layer, args, kwargs)
+            return self._run(call.layer, inputs, (*outer, call.layer.name))
         try:
             if flavors.is_operator(call.layer):
-                name = self._unique(call.layer.name.replace(".", "_").lstrip("_"), prefix)
+                name = self._unique(call.layer.name.replace(".", "_").lstrip("_"), outer)
                 return port_operator(call._replace(args=args, kwargs=kwargs), call, name)
-            made = self._layer(call.layer, prefix)(args, kwargs)
+            _require_no_constant_states(call)
+            made = self._layer(call.layer, outer)(args, kwargs)
             _require_masks(call, made)
             return made
         except Unportable as e:
@@ -115,9 +146,9 @@ class _Walk:
         self.dead_ends += [x for x in tree.flatten((args, kwargs)) if flavors.is_symbolic(x)]
         return [self._stand_in(x) for x in call.outputs]
 
-    def _layer(self, layer: Any, prefix: str) -> Any:
+    def _layer(self, layer: Any, outer: tuple[str, ...]) -> Any:
         if id(layer) not in self._layers:
-            name = self._names[id(layer)] = self._unique(layer.name, prefix)
+            name = self._names[id(layer)] = self._unique(layer.name, outer)
             self._layers[id(layer)] = port_layer(layer, name, self._inner)
         return self._layers[id(layer)]
 
@@ -129,8 +160,10 @@ class _Walk:
             raise Unportable(f"has a model inside, where {found[0]}", "call the model itself")
         return ported
 
-    def _unique(self, name: str, prefix: str) -> str:
+    def _unique(self, name: str, outer: tuple[str, ...]) -> str:
         """A nested layer's own name where it is free, else the name behind its model's."""
+        prefix = "".join(f"{flavors.scope_name(model)}_" for model in outer)
+        name = flavors.scope_name(name)
         own = {name} if not prefix else set()
         for number in itertools.count(1):
             if name not in self._taken | (self._reserved - own):
@@ -143,6 +176,22 @@ class _Walk:
         batch_size = x.shape[0] if len(x.shape) else None
         self.stand_ins.append(tf_keras.Input(tuple(x.shape[1:]), batch_size=batch_size))
         return self.stand_ins[-1]
+
+
+def _nested_inputs(model: Any, args: tuple, kwargs: dict) -> list:
+    """What a nested model is called with, in the order of its inputs."""
+    (given,) = (*args, *kwargs.values())[:1]
+    if isinstance(given, dict) and not isinstance(flavors.input_structure(model), dict):
+        return [given[flavors.producer(x).name] for x in flavors.inputs(model)]
+    return [x for x in tree.flatten(given) if flavors.is_symbolic(x)]
+
+
+def _require_no_constant_states(call: flavors.Call) -> None:
+    """Refuses states of one sample, which tf_keras does not repeat for the others."""
+    states = [x for x in tree.flatten((call.args, call.kwargs)) if flavors.is_array(x)]
+    if states and (hasattr(call.layer, "cell") or hasattr(call.layer, "forward_layer")):
+        kind = type(call.layer).__name__
+        raise Unportable(f"is a {kind} with a constant state", "make the state an Input")
 
 
 def _require_masks(call: flavors.Call, made: Any) -> None:

@@ -42,7 +42,7 @@ def port_layer(layer: Any, name: str, port_model: Callable) -> Callable:
     if kind in SPECIAL:
         _require_sound(layer)
         stand_in = SPECIAL[kind](layer, name)
-        return lambda args, kwargs: stand_in(*args)
+        return lambda args, kwargs: stand_in(_first(args, kwargs))
     if last := _last(layer, name, port_model):
         # What makes the output keeps the name: losses and targets may be given by output name.
         layer_name, changes = f"{name}_linear", {"activation": "linear"}
@@ -52,7 +52,7 @@ def port_layer(layer: Any, name: str, port_model: Callable) -> Callable:
 
     def call(args: tuple, kwargs: dict) -> Any:
         try:
-            outputs = new(*args, **kwargs) if new else args[0]
+            outputs = new(*args, **kwargs) if new else _first(args, kwargs)
             if new:
                 _copy_weights(layer, new)
         except (TypeError, ValueError) as e:
@@ -60,6 +60,11 @@ def port_layer(layer: Any, name: str, port_model: Callable) -> Callable:
         return last(outputs) if last else outputs
 
     return call
+
+
+def _first(args: tuple, kwargs: dict) -> Any:
+    """What a layer is called on, by place or by keyword."""
+    return next(iter((*args, *kwargs.values())))
 
 
 def _require_sound(layer: Any) -> None:

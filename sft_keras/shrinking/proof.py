@@ -134,10 +134,10 @@ def _without_pruned(groups: ChannelGroups, x: Channels, mask: np.ndarray, value:
 
 def outputs(model: Any, inputs: Any) -> list[np.ndarray]:
     """The outputs of `model`, flat, as float64 arrays."""
-    return [
-        np.asarray(flavors.to_numpy(x), "float64")
-        for x in tree.flatten(model(inputs, training=False))
-    ]
+    made = model(inputs, training=False)
+    if flavors.is_tf_keras(model):
+        made = flavors.plain_dicts(made)
+    return [np.asarray(flavors.to_numpy(x), "float64") for x in tree.flatten(made)]
 
 
 def relative_difference(expected: list[np.ndarray], got: list[np.ndarray]) -> float:

@@ -55,9 +55,9 @@ def convert(
             For `"tflm"` all outputs of a Dense share one range, for versions before September 2024
             misread others.
         layer_dtypes: layers that compute in another dtype, `"int8"`, `"int16x8"` or `"float32"`,
-            by name or pattern: `{"head": "float32"}`. They must be so, and no others, to pass the
-            gate. For a model that is quantized after training; one from `sft_keras.quantize`
-            knows which of its layers stayed float.
+            by name, pattern or path: `{"left/head": "float32"}`. They must be so, and no others, to
+            pass the gate. For a model that is quantized after training; one from
+            `sft_keras.quantize` knows which of its layers stayed float.
         timeout: seconds after which the converter is stopped.
 
     Returns:
@@ -122,6 +122,8 @@ def _converted(
 
 
 def _require_convertible(model: Any) -> None:
+    from sft_keras.quantization import limits
+
     flavors.require_graph(model)
     if not flavors.is_tf_keras(model) and keras.backend.backend() != "tensorflow":
         raise UnsupportedError(
@@ -133,6 +135,12 @@ def _require_convertible(model: Any) -> None:
             f"Input '{name}' of model '{model.name}' has the dynamic shape {shape}; give its Input "
             "fixed sizes."
         )
+    for layer in limits.layers(model):
+        if getattr(layer, "stateful", False) and _is_recurrent(layer):
+            raise UnsupportedError(
+                f"Layer '{layer.name}' is stateful, and a file keeps no state of it; build it "
+                "without, and give its states to the model as inputs and outputs."
+            )
     for layer in model.layers:
         if not all(np.isfinite(weights).all() for weights in layer.get_weights()):
             raise UnsupportedError(
@@ -147,6 +155,10 @@ def _require_quantizable(model: Any, chosen: Mapping[str, str]) -> None:
 
     floats = {name for name, dtype in chosen.items() if dtype == "float32"}
     require_none(limits.problems(model, floats), model.name)
+
+
+def _is_recurrent(layer: Any) -> bool:
+    return hasattr(layer, "cell") or hasattr(layer, "forward_layer")
 
 
 def _slots(model: Any) -> list[Slot]:

@@ -108,6 +108,8 @@ def _serve(model: Any, out_names: Sequence[str]) -> Callable:
         value_of = dict(zip(map(id, flavors.inputs(model)), inputs, strict=True))
         structure = flavors.input_structure(model)
         outputs = model(tree.map_structure(lambda t: value_of[id(t)], structure), training=False)
+        if flavors.is_tf_keras(model):
+            outputs = flavors.plain_dicts(outputs)
         return dict(zip(out_names, tree.flatten(outputs), strict=True))
 
     return serve

@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -138,3 +140,47 @@ def test_what_tf_keras_has_not_is_a_problem_each():
     ]
     with pytest.raises(UnsupportedError, match="'Lamb', which tf_keras has not"):
         quantize(model)
+
+
+def squares(y_true, y_pred, factor=2.0):
+    return factor * keras.ops.mean(keras.ops.square(y_true - y_pred), axis=-1)
+
+
+class Squares:
+    def __call__(self, y_true, y_pred):
+        return squares(y_true, y_pred)
+
+    def method(self, y_true, y_pred):
+        return squares(y_true, y_pred)
+
+
+CALLABLES = {
+    "partial": functools.partial(squares, factor=2.0),
+    "method": Squares().method,
+    "object": Squares(),
+}
+
+
+@pytest.mark.parametrize("loss", CALLABLES.values(), ids=CALLABLES)
+def test_whatever_can_be_called_may_be_a_loss_or_metric(loss):
+    model = dense()
+    model.compile("sgd", loss, metrics=[loss])
+    qat = quantize(model)
+    logs = qat.fit(np.ones((8, 4)), np.zeros((8, 3)), verbose=0).history
+    assert all(np.isfinite(values).all() for values in logs.values())
+    assert len(logs) == 2
+
+
+@pytest.mark.parametrize(
+    ("reduction", "same"), [("mean", "sum_over_batch_size"), ("sum", "sum"), (None, "none")]
+)
+def test_reductions_are_translated(reduction, same):
+    loss = keras.losses.MeanSquaredError(reduction=reduction)
+    assert compiled(optimizer="sgd", loss=loss).loss.reduction == same
+
+
+def test_a_reduction_that_tf_keras_has_not_is_refused_by_name():
+    model = dense()
+    model.compile("sgd", keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"))
+    (problem,) = problems(model)
+    assert "MeanSquaredError with reduction='mean_with_sample_weight'" in str(problem)

@@ -12,7 +12,7 @@ from sft_keras.quantization.graph import Replaced, rewrite
 def affine_to_depthwise(model: tf_keras.Model) -> tf_keras.Model:
     """Turns each `Affine` that no neighbour took up into a depthwise convolution of size 1."""
 
-    depthwise = Replaced(_depthwise)
+    depthwise = Replaced(_depthwise, by=lambda x: (len(x.shape), x.shape[-1]))
 
     def call(layer, *args, **kwargs):
         is_open = len(args[0].shape) in (2, 3, 4)

@@ -28,7 +28,7 @@ def scalings_to_affine(model: tf_keras.Model) -> tf_keras.Model:
 
 
 def _with_affine(model, forms):
-    affine = Replaced(_affine)
+    affine = Replaced(_affine, by=lambda x: x.shape[-1])
 
     def call(layer, *args, **kwargs):
         values = forms[type(layer)](layer)

@@ -10,19 +10,17 @@ from tf_keras import layers
 
 
 class Shared:
-    """Layers by name, each made when first asked for."""
+    """Layers by name and arguments, each made when first asked for."""
 
     def __init__(self) -> None:
-        self._made: dict[str, Any] = {}
-
-    def __contains__(self, name: str) -> bool:
-        return name in self._made
+        self._made: dict[tuple, Any] = {}
 
     def __call__(self, name: str, kind: Callable, *args: Any, **kwargs: Any) -> Any:
-        """The layer of that name."""
-        if name not in self:
-            self._made[name] = kind(*args, name=name, **kwargs)
-        return self._made[name]
+        """The layer of that name, made with these arguments."""
+        key = name, repr((args, kwargs))
+        if key not in self._made:
+            self._made[key] = kind(*args, name=name, **kwargs)
+        return self._made[key]
 
 
 class Cell(abc.ABC):
@@ -118,7 +116,10 @@ class Cell(abc.ABC):
         """The layer of a gate's kernel."""
         del side
         units = weights[0].shape[-1]
-        return self.shared(name, layers.Dense, units, use_bias=len(weights) == 2)
+        trainable = self.cell.trainable
+        return self.shared(
+            name, layers.Dense, units, use_bias=len(weights) == 2, trainable=trainable
+        )
 
     def shared(self, name: str, kind: Callable, *args: Any, **kwargs: Any) -> Any:
         """The layer of that name."""
@@ -165,10 +166,10 @@ class ConvLongShortTerm(LongShortTerm):
     def projection(self, name: str, side: str, weights: list[np.ndarray]) -> Any:
         """The convolution of a gate; that of states keeps their size."""
         kernel = weights[0]
-        more: dict[str, Any] = {"padding": "same"}
+        more: dict[str, Any] = {"padding": "same", "trainable": self.cell.trainable}
         if side == "input":
             keys = ("strides", "padding", "dilation_rate")
-            more = {key: getattr(self.cell, key) for key in keys}
+            more |= {key: getattr(self.cell, key) for key in keys}
         kind = (layers.Conv1D, layers.Conv2D, layers.Conv3D)[kernel.ndim - 3]
         bias = len(weights) == 2
         return self.shared(name, kind, kernel.shape[-1], kernel.shape[:-2], use_bias=bias, **more)

@@ -8,7 +8,7 @@ from tf_keras import layers
 
 from sft_keras.quantization.affine import Affine
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import Replaced, rewrite
+from sft_keras.quantization.graph import Replaced, rewrite, shape
 
 
 @proven
@@ -17,7 +17,7 @@ def group_norm_to_layer_norm(model: tf_keras.Model) -> tf_keras.Model:
 
     Its own operators square a difference, which the converter leaves in float.
     """
-    normalized = Replaced(_normalized)
+    normalized = Replaced(_normalized, by=shape)
 
     def call(layer, *args, **kwargs):
         is_known = _is_known(layer, args[0])

@@ -18,21 +18,21 @@ def split_merges(model: tf_keras.Model) -> tf_keras.Model:
     """Turns `Add([a, b, c])` into `Add([Add([a, b]), c])`, and `Average` into `Add` and a scale."""
 
     @functools.cache
-    def made(kind, name, *args):
+    def made(layer, kind, name, *args):
         return kind(*args, name=name)
 
-    def chain(kind, name, tensors):
+    def chain(layer, kind, name, tensors):
         total = tensors[0]
         for count, x in enumerate(tensors[1:], 2):
             is_last = count == len(tensors)
-            total = made(kind, name if is_last else f"{name}_{count}")([total, x])
+            total = made(layer, kind, name if is_last else f"{name}_{count}")([total, x])
         return total
 
-    def call(layer, *args, **kwargs):
+    def call(layer, tensors, **kwargs):
         if _is_average(layer):
-            total = chain(layers.Add, f"{layer.name}_sum", args[0])
-            return made(layers.Rescaling, layer.name, 1 / len(args[0]))(total)
-        return chain(type(layer), layer.name, args[0])
+            total = chain(layer, layers.Add, f"{layer.name}_sum", tensors)
+            return made(layer, layers.Rescaling, layer.name, 1 / len(tensors))(total)
+        return chain(layer, type(layer), layer.name, tensors)
 
     many = {call.layer for call in flavors.calls(model) if len(call.inputs) > 2}
     return rewrite(model, call, lambda x: _is_average(x) or (type(x) in PAIRWISE and x in many))
@@ -43,8 +43,8 @@ def split_concatenations(model: tf_keras.Model) -> tf_keras.Model:
     """Turns a `Concatenate` of more than ten tensors into those of ten at a time."""
 
     @functools.cache
-    def made(name, axis):
-        return layers.Concatenate(axis, name=name)
+    def made(layer, name):
+        return layers.Concatenate(layer.axis, name=name)
 
     def call(layer, tensors):
         level = 0
@@ -52,10 +52,10 @@ def split_concatenations(model: tf_keras.Model) -> tf_keras.Model:
             level += 1
             tens = [tensors[i : i + MOST_JOINED] for i in range(0, len(tensors), MOST_JOINED)]
             tensors = [
-                made(f"{layer.name}_{level}_{i}", layer.axis)(x) if len(x) > 1 else x[0]
+                made(layer, f"{layer.name}_{level}_{i}")(x) if len(x) > 1 else x[0]
                 for i, x in enumerate(tens)
             ]
-        return made(layer.name, layer.axis)(tensors)
+        return made(layer, layer.name)(tensors)
 
     many = {call.layer for call in flavors.calls(model) if len(call.inputs) > MOST_JOINED}
     return rewrite(model, call, lambda x: type(x) is layers.Concatenate and x in many)

@@ -4,7 +4,7 @@ import tf_keras
 from tf_keras import layers
 
 from sft_keras.quantization.equality import proven
-from sft_keras.quantization.graph import Replaced, rewrite
+from sft_keras.quantization.graph import Replaced, rewrite, shape
 
 
 @proven
@@ -13,7 +13,9 @@ def repeat_by_upsampling(model: tf_keras.Model) -> tf_keras.Model:
 
     TFLite Micro has no TILE.
     """
-    return rewrite(model, Replaced(_repeated), lambda layer: type(layer) is layers.RepeatVector)
+    return rewrite(
+        model, Replaced(_repeated, by=shape), lambda layer: type(layer) is layers.RepeatVector
+    )
 
 
 def _repeated(layer, x):
@@ -31,7 +33,9 @@ def upsample_as_images(model: tf_keras.Model) -> tf_keras.Model:
 
     Keras splits the sequence into its steps and joins all of them, more than TFLite Micro takes.
     """
-    return rewrite(model, Replaced(_upsampled), lambda layer: type(layer) is layers.UpSampling1D)
+    return rewrite(
+        model, Replaced(_upsampled, by=shape), lambda layer: type(layer) is layers.UpSampling1D
+    )
 
 
 def _upsampled(layer, x):

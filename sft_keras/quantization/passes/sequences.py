@@ -85,6 +85,7 @@ def _transposed(layer):
     conv = layers.Conv2DTranspose(
         layer.filters,
         padding=layer.padding,
+        output_padding=None if layer.output_padding is None else (0, *layer.output_padding),
         strides=(1, *layer.strides),
         kernel_regularizer=layer.kernel_regularizer,
         **_kernel_arguments(layer),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 from keras import tree
 
 from sft_keras import flavors
@@ -33,13 +34,16 @@ def chosen_names(
     Raises:
         ArgumentError: `layer_dtypes` does not fit the model or the way that it is quantized in.
     """
-    from sft_keras.quantization.layer_dtypes import by_name
+    from sft_keras.quantization.layer_dtypes import by_path
 
     layers = [c.layer for c in flavors.calls(model) if not flavors.is_input_layer(c.layer)]
     # By name, for importing TFMOT takes seconds.
     plain = [layer.name for layer in layers if type(layer).__name__ != "Int8Wrapper"]
     is_trained = len(plain) < len(layers)
     if not layer_dtypes:
+        if is_trained and plain:
+            names = ", ".join(f"'{name}'" for name in plain)
+            logging.warning("Layers of '%s' that stay float32: %s.", model.name, names)
         return dict.fromkeys(plain, "float32") if is_trained else {}
     if is_trained:
         raise ArgumentError(
@@ -50,8 +54,8 @@ def chosen_names(
             "layer_dtypes is for quantization after training; give representative_data= too, and "
             "dtype='int8' or 'int16x8'."
         )
-    chosen = by_name(model, layer_dtypes)
-    return {name: other for name, other in chosen.items() if other != dtype}
+    chosen = by_path(model, layer_dtypes)
+    return {path: other for path, other in chosen.items() if other != dtype}
 
 
 def convert(

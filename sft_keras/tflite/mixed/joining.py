@@ -135,6 +135,11 @@ class _Joined:
         return len(self._graph.tensors) - before
 
     def _input(self, end: End) -> int:
+        if end.key not in self._takers:
+            raise UnsupportedError(
+                f"Input '{end.name}' is read by no layer, which layer_dtypes cannot leave so; take "
+                "it out of the model."
+            )
         number = self._takers[end.key][0]
         if end.dtype:
             taker, number = number, self._like(number, end.dtype, end.name)
