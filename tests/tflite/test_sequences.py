@@ -37,9 +37,9 @@ def video(x):
     return layers.Flatten()(x)
 
 
-# LiteRT 2.1.6's reference kernels lack REVERSE_V2 of version 3. Of an LSTM and a GRU TensorFlow 2.18
-# makes a SUB that reads a reshaped tensor which is read again later: where XNNPACK does not run it,
-# LiteRT's planner of any version lets it write its result over that tensor.
+# LiteRT 2.1.6's reference kernels lack REVERSE_V2 of version 3. Of an LSTM and a GRU TensorFlow
+# 2.18 makes a SUB that reads a reshaped tensor which is read again later: where XNNPACK does not
+# run it, LiteRT's planner of any version lets it write its result over that tensor.
 OLD = metadata.version("ai-edge-litert").startswith("2.1.")
 RUNTIMES = ("litert", "tflm") if OLD else ("litert", "litert-ref", "tflm")
 NETWORKS = (recurrent, transformer, both_ways, video)
