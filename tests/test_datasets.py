@@ -1,5 +1,5 @@
-import gc
-import tracemalloc
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -155,15 +155,23 @@ def test_npz_bytes_are_pixels_and_test_arrays_serve_for_validation(npz):
     assert np.array_equal(np.unique(values(data.val)[0]), [1.0])
 
 
+PEAK = """
+import gc, sys, tracemalloc
+from sft_keras import datasets
+
+datasets.load(sys.argv[1])  # the first time imports, which takes memory of its own
+gc.collect()
+tracemalloc.start()
+datasets.load(sys.argv[1])
+print(tracemalloc.get_traced_memory()[1])
+"""
+
+
 def peak_of_loading(path):
-    """Most bytes of arrays at a time."""
-    datasets.load(path)  # the first time imports, which takes memory of its own
-    gc.collect()
-    tracemalloc.start()
-    datasets.load(path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
+    """Most bytes of arrays at a time, in a process where nothing else has left any."""
+    command = [sys.executable, "-c", PEAK, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    return int(done.stdout)
 
 
 @pytest.mark.parametrize("name", ["notes", "x_test"])
