@@ -72,6 +72,7 @@ from sft_keras.flavors.operators import (
 from sft_keras.flavors.recurrent import (
     SequenceArguments,
     directions_may_differ,
+    is_recurrent,
     may_skip_steps,
     output_shape,
     sequence_arguments,
@@ -121,6 +122,7 @@ __all__ = [
     "is_input_layer",
     "is_model",
     "is_operator",
+    "is_recurrent",
     "is_symbolic",
     "is_tf_keras",
     "is_trained",

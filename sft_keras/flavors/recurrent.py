@@ -37,6 +37,11 @@ def sequence_arguments(call: Call) -> SequenceArguments:
     return SequenceArguments(sequence, [x for x in states if x is not None], others)
 
 
+def is_recurrent(layer: Any) -> bool:
+    """Whether a layer of either Keras runs a cell over the steps of a sequence."""
+    return hasattr(layer, "cell") or _is_pair(layer)
+
+
 def states(layer: Any) -> list:
     """The variables in which a stateful layer, or all layers of a model, keep their states."""
     if is_graph(layer):

@@ -55,10 +55,8 @@ def candidates(model: Any, calibrated: bool) -> Iterator[Any]:
 def is_recurrent(model: Any) -> bool:
     """Whether a model, or one nested in it, has recurrent layers."""
     return any(
-        is_recurrent(call.layer) if flavors.is_model(call.layer) else _steps(call.layer)
+        is_recurrent(call.layer)
+        if flavors.is_model(call.layer)
+        else flavors.is_recurrent(call.layer)
         for call in flavors.calls(model)
     )
-
-
-def _steps(layer: Any) -> bool:
-    return hasattr(layer, "cell") or hasattr(layer, "forward_layer")

@@ -189,7 +189,7 @@ def _nested_inputs(model: Any, args: tuple, kwargs: dict) -> list:
 def _require_no_constant_states(call: flavors.Call) -> None:
     """Refuses states of one sample, which tf_keras does not repeat for the others."""
     states = [x for x in tree.flatten((call.args, call.kwargs)) if flavors.is_array(x)]
-    if states and (hasattr(call.layer, "cell") or hasattr(call.layer, "forward_layer")):
+    if states and flavors.is_recurrent(call.layer):
         kind = type(call.layer).__name__
         raise Unportable(f"is a {kind} with a constant state", "make the state an Input")
 

@@ -136,7 +136,7 @@ def _require_convertible(model: Any) -> None:
             "fixed sizes."
         )
     for layer in limits.layers(model):
-        if getattr(layer, "stateful", False) and _is_recurrent(layer):
+        if flavors.is_recurrent(layer) and getattr(layer, "stateful", False):
             raise UnsupportedError(
                 f"Layer '{layer.name}' is stateful, and a file keeps no state of it; build it "
                 "without, and give its states to the model as inputs and outputs."
@@ -155,10 +155,6 @@ def _require_quantizable(model: Any, chosen: Mapping[str, str]) -> None:
 
     floats = {name for name, dtype in chosen.items() if dtype == "float32"}
     require_none(limits.problems(model, floats), model.name)
-
-
-def _is_recurrent(layer: Any) -> bool:
-    return hasattr(layer, "cell") or hasattr(layer, "forward_layer")
 
 
 def _slots(model: Any) -> list[Slot]:
