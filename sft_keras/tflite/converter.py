@@ -10,7 +10,7 @@ import numpy as np
 
 from sft_keras import flavors
 from sft_keras.errors import UnsupportedError
-from sft_keras.tflite import child, export, ranges, schema, targets
+from sft_keras.tflite import child, export, mending, schema, targets
 from sft_keras.tflite.lite_model import LiteModel
 from sft_keras.tflite.promise import Promise
 
@@ -65,5 +65,5 @@ def run(
         (folder / "settings.json").write_text(json.dumps(settings))
         arguments: list[str | Path] = [saved_model, target, folder / "settings.json"]
         child.run("sft_keras.tflite.converter_process", arguments, timeout)
-        content = ranges.mended(target.read_bytes())
+        content = mending.mended(target.read_bytes())
     return LiteModel(schema.reorder_io(content, trace.inputs, trace.outputs), f"'{model.name}'")

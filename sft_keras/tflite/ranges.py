@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from sft_keras.tflite.packing import packed
+from sft_keras.tflite import operators
 
 LSTM = schema.BuiltinOperator.UNIDIRECTIONAL_SEQUENCE_LSTM
 WRITES_RANGE_OF = {LSTM: 18, schema.BuiltinOperator.REVERSE_V2: 0}
@@ -33,23 +33,22 @@ BIAS_DTYPES: dict[int, Any] = {schema.TensorType.INT32: np.int32, schema.TensorT
 HIDDEN = 4  # the last intermediate of an LSTM, from which LiteRT takes the range of its state
 
 
-def mended(content: bytes) -> bytes:
+def mend(model: Any) -> bool:
     """Lets operators write as they do, a QUANTIZE behind them change the range, and zeros have one.
 
     Args:
-        content: a `.tflite` file.
+        model: a `ModelT` of `ai_edge_litert.schema_py_generated`, which is changed.
 
     Returns:
-        The bytes of a file with the same ends; `content` itself if nothing is to be changed.
+        Whether there was something to change.
     """
-    model = schema.ModelT.InitFromPackedBuf(content)
     changes = [
         change
         for graph in model.subgraphs
         for operator in list(graph.operators)
         for change in _mend(model, graph, operator)
     ]
-    return packed(model) if any(changes) else content
+    return any(changes)
 
 
 def _mend(model: Any, graph: Any, operator: Any) -> Iterator[bool]:
@@ -149,11 +148,5 @@ def _requantize(model: Any, graph: Any, operator: Any, written: Any) -> None:
     tensor.name, tensor.quantization = tensor.name + b"_written", written
     graph.tensors.append(tensor)
     operator.outputs = [len(graph.tensors) - 1]
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.QUANTIZE
-    code.version = 1 + (tensor.type == schema.TensorType.INT16)  # as the converter numbers them
-    model.operatorCodes.append(code)
-    quantize = schema.OperatorT()
-    quantize.opcodeIndex = len(model.operatorCodes) - 1
-    quantize.inputs, quantize.outputs = operator.outputs, [output]
+    quantize = operators.quantize(model, operator.outputs[0], output, tensor)
     graph.operators.insert(graph.operators.index(operator) + 1, quantize)

@@ -37,11 +37,8 @@ def video(x):
     return layers.Flatten()(x)
 
 
-# LiteRT 2.1.6's reference kernels lack REVERSE_V2 of version 3. Of an LSTM and a GRU TensorFlow
-# 2.18 makes a SUB that reads a reshaped tensor which is read again later: where XNNPACK does not
-# run it, LiteRT's planner of any version lets it write its result over that tensor.
 OLD = metadata.version("ai-edge-litert").startswith("2.1.")
-RUNTIMES = ("litert", "tflm") if OLD else ("litert", "litert-ref", "tflm")
+RUNTIMES = ("litert", "litert-ref", "tflm")
 NETWORKS = (recurrent, transformer, both_ways, video)
 
 
@@ -54,6 +51,8 @@ def test_values_after_training_are_those_of_the_model(network):
     expected = model.predict(x, verbose=0)
     lite = convert(model, x)
     for runtime in RUNTIMES:
+        if (network, runtime, OLD) == (both_ways, "litert-ref", True):
+            continue  # LiteRT 2.1.6's reference kernels lack REVERSE_V2 of version 3
         (found,) = runtimes.run(runtime, lite.content, [lite.quantize_input(x)])
         error = lite.dequantize_output(found) - expected
         assert np.sqrt(np.mean(error**2)) < 0.1 * np.std(expected), runtime

@@ -8,6 +8,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from sft_keras.errors import ConversionError, UnsupportedError
+from sft_keras.tflite import overwriting
 from sft_keras.tflite.packing import packed
 
 SIGNATURE = b"serving_default"
@@ -63,7 +64,7 @@ def join(
     owners: list[int | None] = []
     for number, piece in enumerate(pieces):
         owners += [number] * joined.add(piece)
-    added = joined.connect(inputs, outputs)
+    added = joined.connect(inputs, outputs) + overwriting.mend(joined.model)
     return packed(joined.model), owners + [None] * added
 
 

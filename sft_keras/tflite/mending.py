@@ -1,0 +1,21 @@
+"""What is wrong in files of the converter, mended."""
+
+from ai_edge_litert import schema_py_generated as schema
+
+from sft_keras.tflite import overwriting, ranges
+from sft_keras.tflite.packing import packed
+
+
+def mended(content: bytes) -> bytes:
+    """A file whose numbers are the same on every runtime.
+
+    Args:
+        content: a `.tflite` file.
+
+    Returns:
+        The bytes of a file with the same ends; `content` itself if nothing is to be changed.
+    """
+    model = schema.ModelT.InitFromPackedBuf(content)
+    has_new_ranges = ranges.mend(model)
+    has_copies = overwriting.mend(model) > 0
+    return packed(model) if has_new_ranges or has_copies else content

@@ -1,0 +1,42 @@
+"""Operators to put into a file, in the object API of the `.tflite` schema."""
+
+from typing import Any
+
+from ai_edge_litert import schema_py_generated as schema
+
+
+def quantize(model: Any, source: int, target: int, tensor: Any) -> Any:
+    """An operator that writes a tensor's numbers in the range of another.
+
+    Args:
+        model: a `ModelT`, which gets the operator's code.
+        source: the number of the tensor that is read.
+        target: the number of the tensor that is written.
+        tensor: a `TensorT` of the dtype that both have: int8, uint8 or int16.
+
+    Returns:
+        An `OperatorT`.
+    """
+    version = 1 + (tensor.type == schema.TensorType.INT16)  # as the converter numbers them
+    return _operator(model, schema.BuiltinOperator.QUANTIZE, version, source, target)
+
+
+def duplicate(model: Any, source: int, target: int, tensor: Any) -> Any:
+    """An operator that copies a tensor to a place of its own. As `quantize`, of any dtype."""
+    if getattr(tensor.quantization, "scale", None) is not None:
+        return quantize(model, source, target, tensor)
+    operator = _operator(model, schema.BuiltinOperator.CONCATENATION, 1, source, target)
+    operator.builtinOptionsType = schema.BuiltinOptions.ConcatenationOptions
+    operator.builtinOptions = schema.ConcatenationOptionsT()
+    return operator
+
+
+def _operator(model: Any, builtin: int, version: int, source: int, target: int) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = builtin
+    code.version = version
+    model.operatorCodes.append(code)
+    operator = schema.OperatorT()
+    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.inputs, operator.outputs = [source], [target]
+    return operator
