@@ -134,6 +134,13 @@ def test_another_axis_stays_as_it_is(layer):
     assert kinds(applied(model, "to_affine")) == kinds(model)
 
 
+@pytest.mark.parametrize("axis", [-1, None], ids=["a sample", "a batch"])
+def test_one_number_has_no_channels_to_rescale(axis):
+    total = layers.Lambda(lambda x: tf.reduce_sum(x, axis))
+    model = model_of(total, layers.Rescaling(2.0), shape=(3,))
+    assert kinds(passes.to_affine(model)) == kinds(model)
+
+
 BEFORE = {
     "conv": ((8, 8, 3), lambda: layers.Conv2D(4, 3)),
     "conv without bias": ((8, 8, 3), lambda: layers.Conv2D(4, 3, use_bias=False)),

@@ -48,7 +48,9 @@ def _affine(layer, x):
 
 
 def _per_channel(value: Any, x: Any) -> bool:
-    """Whether `value` is one number, or one for each channel of `x`."""
+    """Whether `value` is one number, or one for each channel of `x`, which has some."""
+    if len(x.shape) == 0 or x.shape[-1] is None:  # one number a sample, or a batch
+        return False
     return np.size(value) == 1 or np.shape(value)[-1] == np.size(value) == x.shape[-1]
 
 
