@@ -16,6 +16,6 @@ def mended(content: bytes) -> bytes:
         The bytes of a file with the same ends; `content` itself if nothing is to be changed.
     """
     model = schema.ModelT.InitFromPackedBuf(content)
-    has_new_ranges = ranges.mend(model)
-    has_copies = overwriting.mend(model) > 0
-    return packed(model) if has_new_ranges or has_copies else content
+    in_range = packed(model) if ranges.mend(model) else content
+    kept, _ = overwriting.mended(in_range)
+    return kept

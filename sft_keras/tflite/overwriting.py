@@ -10,127 +10,140 @@ Source: `arena_planner.cc` and the `inplace_operator` of LiteRT's kernels.
 
 import collections
 import copy
+import dataclasses
 import math
 from typing import Any
 
-from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert import schema_py_generated
 
+from sft_keras.tflite import schema
 from sft_keras.tflite.operators import duplicate
+from sft_keras.tflite.packing import packed
 
-OPERATORS = schema.BuiltinOperator
-VIEWS = {OPERATORS.RESHAPE, OPERATORS.EXPAND_DIMS, OPERATORS.SQUEEZE, OPERATORS.BITCAST}
+VIEWS = {"RESHAPE", "EXPAND_DIMS", "SQUEEZE", "BITCAST"}
 """Whose result has the place of the first input, with the same bytes in it."""
 IN_PLACE = {
-    **dict.fromkeys((OPERATORS.ADD, OPERATORS.SUB, OPERATORS.MUL, OPERATORS.DIV), 2),
-    **dict.fromkeys((OPERATORS.SOFTMAX, OPERATORS.DYNAMIC_UPDATE_SLICE), 1),
+    **dict.fromkeys(("ADD", "SUB", "MUL", "DIV"), 2),
+    **dict.fromkeys(("SOFTMAX", "DYNAMIC_UPDATE_SLICE"), 1),
 }
 """Whose result may have the place of one of so many of the first inputs."""
 SCALAR = 4  # bytes: the planner gives results that are no larger a place of their own
 SIZES = {
-    **dict.fromkeys((schema.TensorType.INT8, schema.TensorType.UINT8, schema.TensorType.BOOL), 1),
-    **dict.fromkeys((schema.TensorType.INT16, schema.TensorType.FLOAT16), 2),
-    **dict.fromkeys((schema.TensorType.INT64, schema.TensorType.FLOAT64), 8),
+    **dict.fromkeys(("int8", "uint8", "bool"), 1),
+    **dict.fromkeys(("int16", "float16"), 2),
+    **dict.fromkeys(("int64", "float64"), 8),
 }
 """Bytes of a number where it is not four."""
+OPEN = 1 << 10  # numbers along an axis whose size is not known
 
 
-def mend(model: Any) -> int:
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """An operator that writes its result over one of its inputs, which is read again.
+
+    Attributes:
+        place: of the operator in its subgraph.
+        position: of the input among those of the operator.
+        operator: the operator itself.
+    """
+
+    place: int
+    position: int
+    operator: schema.Operator
+
+
+def losses(graph: schema.Subgraph) -> list[Loss]:
+    """The operators of a subgraph that would write over what is read again."""
+    return _Plan(graph).losses
+
+
+def mended(content: bytes) -> tuple[bytes, int]:
     """Lets operators work on a copy where they would write over what is read again.
 
     Args:
-        model: a `ModelT` of `ai_edge_litert.schema_py_generated`, which is changed.
+        content: a `.tflite` file.
 
     Returns:
-        How many copies were put in; each is one tensor more, behind those that were there.
+        The bytes of a file with the same ends, and how many copies were put in. Each copy is one
+        tensor more, behind those that were there. `content` itself if there is no need for any.
     """
-    return sum(_Plan(model, graph).mend() for graph in model.subgraphs)
+    found = [losses(graph) for graph in schema.read(content).subgraphs]
+    if not any(found):
+        return content, 0
+    model = schema_py_generated.ModelT.InitFromPackedBuf(content)
+    for graph, lost in zip(model.subgraphs, found, strict=True):
+        for loss in reversed(lost):  # so that the places of those before stay
+            _copy(model, graph, loss)
+    return packed(model), sum(map(len, found))
 
 
 class _Plan:
-    """Which tensors of a graph have the same place in memory. Numbers stand for tensors."""
+    """Which tensors have the same place in memory, as the operators of a graph go by.
 
-    def __init__(self, model: Any, graph: Any):
-        self._model, self._graph = model, graph
-        self._inputs, self._outputs = set(_ends(graph.inputs)), set(_ends(graph.outputs))
+    Each operator in `losses` is taken to work on a copy.
+    """
+
+    def __init__(self, graph: schema.Subgraph):
+        operators = graph.operators
+        self._inputs = {tensor.index for tensor in graph.inputs}
+        self._outputs = {tensor.index for tensor in graph.outputs}
         self._reads = collections.Counter([*self._inputs, *self._outputs])
-        self._last_read = dict.fromkeys(self._outputs, len(graph.operators))
-        for place, operator in enumerate(graph.operators):
-            for number in _ends(operator.inputs):
-                self._reads[number] += 1
-                self._last_read[number] = max(place, self._last_read.get(number, 0))
+        # Until when a tensor is read, and, as sharing goes on, what else has its place.
+        self._until = collections.defaultdict(int, dict.fromkeys(self._outputs, len(operators)))
+        for place, operator in enumerate(operators):
+            for tensor in operator.inputs:
+                self._reads[tensor.index] += 1
+                self._until[tensor.index] = max(place, self._until[tensor.index])
         self._owner: dict[int, int] = {}
-        self._sharers: dict[int, list[int]] = collections.defaultdict(list)
+        self.losses: list[Loss] = []
+        for place, operator in enumerate(operators):
+            self._run(place, operator)
 
-    def mend(self) -> int:
-        """Puts the copies in; returns how many."""
-        operators, copies = [], 0
-        for place, operator in enumerate(self._graph.operators):
-            position = self._shared_input(operator)
-            if position is not None:
-                if self._overwrites(operator, position, place):
-                    operators.append(self._copy(operator, position))
-                    copies += 1
-                self._share(operator.inputs[position], operator.outputs[0])
-            operators.append(operator)
-        self._graph.operators = operators
-        return copies
+    def _run(self, place: int, operator: schema.Operator) -> None:
+        position = self._shared_input(operator)
+        if position is None:
+            return
+        owner, result = self._owner_of(operator.inputs[position]), operator.outputs[0].index
+        if operator.name in IN_PLACE and self._until[owner] > place:
+            self.losses.append(Loss(place, position, operator))
+            owner = -len(self.losses)  # the copy
+            self._reads[owner] = 1
+        self._owner[result] = owner
+        self._until[owner] = max(self._until[owner], self._until[result])
 
-    def _shared_input(self, operator: Any) -> int | None:
+    def _shared_input(self, operator: schema.Operator) -> int | None:
         """Which of its inputs gives the place for an operator's result."""
-        code = self._code(operator)
-        inputs = _ends(operator.inputs)[: IN_PLACE.get(code, code in VIEWS)]
-        if not _ends(operator.outputs):
-            return None
-        for position, number in enumerate(inputs):
-            if self._may_share(number, operator.outputs[0], code in IN_PLACE):
-                is_read_once = self._reads[self._owner_of(number)] == 1
-                return position if is_read_once or code in VIEWS else None
+        is_view = operator.name in VIEWS
+        count = IN_PLACE.get(operator.name, int(is_view))
+        for position, tensor in enumerate(operator.inputs[:count]):
+            if operator.outputs and self._may_share(tensor, operator.outputs[0], is_view):
+                is_read_once = self._reads[self._owner_of(tensor)] == 1
+                return position if is_read_once or is_view else None
         return None
 
-    def _may_share(self, number: int, result: int, is_changed: bool) -> bool:
-        tensor = self._graph.tensors[number]
-        is_constant = self._model.buffers[tensor.buffer].data is not None
-        if is_constant or tensor.isVariable or number in self._inputs or result in self._outputs:
+    def _may_share(self, tensor: schema.Tensor, result: schema.Tensor, is_view: bool) -> bool:
+        is_outside = tensor.index in self._inputs or result.index in self._outputs
+        if tensor.data is not None or is_outside:
             return False
         size = _bytes(tensor)
-        is_fit = SCALAR < size == _bytes(self._graph.tensors[result]) and self._reads[number] == 1
-        return is_fit or not is_changed
+        return is_view or (SCALAR < size == _bytes(result) and self._reads[tensor.index] == 1)
 
-    def _overwrites(self, operator: Any, position: int, place: int) -> bool:
-        """Whether an operator changes, in the place of an input, what is read behind it."""
-        owner = self._owner_of(operator.inputs[position])
-        same = (owner, *self._sharers[owner])
-        is_read = any(self._last_read.get(number, 0) > place for number in same)
-        return self._code(operator) in IN_PLACE and is_read
-
-    def _owner_of(self, number: int) -> int:
+    def _owner_of(self, tensor: schema.Tensor) -> int:
         """Whose place a tensor has: its own, or that of another."""
-        return self._owner.get(number, number)
-
-    def _share(self, number: int, result: int) -> None:
-        owner = self._owner_of(number)
-        self._owner[result] = owner
-        self._sharers[owner].append(result)
-
-    def _copy(self, operator: Any, position: int) -> Any:
-        """An operator that copies an input of another, which takes the copy instead."""
-        number, copied = operator.inputs[position], len(self._graph.tensors)
-        tensor = copy.copy(self._graph.tensors[number])
-        tensor.name += b"_copy"
-        self._graph.tensors.append(tensor)
-        self._reads[copied] = 1
-        operator.inputs = [*operator.inputs]
-        operator.inputs[position] = copied
-        return duplicate(self._model, number, copied, tensor)
-
-    def _code(self, operator: Any) -> int:
-        return self._model.operatorCodes[operator.opcodeIndex].builtinCode
+        return self._owner.get(tensor.index, tensor.index)
 
 
-def _ends(numbers: Any) -> list[int]:
-    """The tensors that an operator takes or gives, -1 for one that it goes without."""
-    return [] if numbers is None else list(numbers)
+def _bytes(tensor: schema.Tensor) -> int:
+    return math.prod(OPEN if n < 0 else n for n in tensor.shape) * SIZES.get(tensor.dtype, 4)
 
 
-def _bytes(tensor: Any) -> int:
-    return math.prod(_ends(tensor.shape)) * SIZES.get(tensor.type, 4)
+def _copy(model: Any, graph: Any, loss: Loss) -> None:
+    """Lets an operator take a copy of one of its inputs."""
+    operator = graph.operators[loss.place]
+    number, copied = operator.inputs[loss.position], len(graph.tensors)
+    tensor = copy.copy(graph.tensors[number])
+    tensor.name += b"_copy"
+    graph.tensors.append(tensor)
+    operator.inputs = [*operator.inputs]
+    operator.inputs[loss.position] = copied
+    graph.operators.insert(loss.place, duplicate(model, number, copied, tensor))

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from sft_keras.tflite import gate, scales, schema, targets
+from sft_keras.tflite import gate, overwriting, scales, schema, targets
 from sft_keras.tflite.lite_model import LiteModel
 
 NPU_OPERATOR = "CUSTOM:ethos-u"
@@ -212,8 +212,21 @@ def _uneven_filters(file: schema.File, target: targets.Target) -> Iterator[str]:
             )
 
 
+def _overwritten_tensors(file: schema.File, target: targets.Target) -> Iterator[str]:
+    if not target.is_phone:
+        return
+    for graph in file.subgraphs:
+        for loss in overwriting.losses(graph):
+            yield (
+                f"{loss.operator} writes over '{loss.operator.inputs[loss.position].name}', whose "
+                "numbers are read again, on kernels without XNNPACK: convert the model again with "
+                "sft_keras."
+            )
+
+
 STOPS = (
     *(
+        _overwritten_tensors,
         _missing_operators,
         _unfit_kernels,
         _new_versions,

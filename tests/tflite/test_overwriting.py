@@ -1,5 +1,7 @@
 """Operators that work in place do not write over what is read again, in whatever graph."""
 
+import time
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
+from sft_keras import LiteModel, check
 from sft_keras.tflite import convert, overwriting, runtimes
 from sft_keras.tflite.mending import mended
 from sft_keras.tflite.packing import packed
@@ -89,8 +92,8 @@ def run(content, kernels=OpResolverType.BUILTIN_REF, preserve=False):
 
 
 def copies_in(content):
-    model = schema.ModelT.InitFromPackedBuf(content)
-    return overwriting.mend(model)
+    _, copies = overwriting.mended(content)
+    return copies
 
 
 def reshaped_twice(graph):
@@ -108,14 +111,26 @@ def changed_in_place(graph):
     return graph.binary("ADD", graph.reshape(changed, (24,)), root)
 
 
+def changed_on_a_copy(graph):
+    """What has the place of a copy is read twice."""
+    root = graph.binary("ADD", 0, 0)
+    view = graph.reshape(root, (4, 6))
+    changed = graph.binary("MUL", graph.reshape(view, (24,)), 0)
+    again = graph.binary("MUL", graph.reshape(changed, (4, 6)), graph.reshape(0, (4, 6)))
+    total = graph.binary("ADD", graph.reshape(changed, (4, 6)), again)
+    return graph.binary("ADD", total, view)
+
+
 @pytest.mark.parametrize("is_quantized", [False, True], ids=["float32", "int8"])
-@pytest.mark.parametrize("build", [reshaped_twice, changed_in_place])
-def test_what_is_read_again_is_kept(build, is_quantized):
+@pytest.mark.parametrize(
+    ("build", "copies"), [(reshaped_twice, 1), (changed_in_place, 1), (changed_on_a_copy, 2)]
+)
+def test_what_is_read_again_is_kept(build, copies, is_quantized):
     graph = Graph(is_quantized)
     content = graph.content(build(graph))
     expected = run(content, preserve=True)
     assert not np.array_equal(run(content), expected)
-    assert copies_in(content) == 1
+    assert copies_in(content) == copies
     np.testing.assert_array_equal(run(mended(content)), expected)
     assert copies_in(mended(content)) == 0
 
@@ -154,9 +169,32 @@ def graphs(draw):
 @settings(max_examples=150, deadline=None)
 @given(content=graphs())
 def test_drawn_graphs_give_the_numbers_of_a_place_for_each_tensor(content):
+    changed = mended(content)
+    assert copies_in(changed) == 0
     for kernels in (OpResolverType.BUILTIN_REF, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES):
         expected = run(content, kernels, preserve=True)
-        np.testing.assert_array_equal(run(mended(content), kernels), expected)
+        np.testing.assert_array_equal(run(changed, kernels), expected)
+
+
+def test_a_file_from_elsewhere_is_checked_for_it():
+    graph = Graph(is_quantized=True)
+    content = graph.content(reshaped_twice(graph))
+    report = check(LiteModel(content, "elsewhere"), "litert")
+    assert not report.runs
+    assert "MUL 't4' writes over 't3', whose numbers are read again" in str(report)
+    assert check(LiteModel(content, "elsewhere"), "tflm").runs
+    assert check(LiteModel(mended(content), "here"), "litert").runs
+
+
+def test_a_long_chain_is_planned_at_once():
+    graph = Graph()
+    number = graph.binary("ADD", 0, 0)
+    for _ in range(5000):
+        number = graph.binary("ADD", graph.reshape(number, (24,)), 0)
+    content = graph.content(number)
+    start = time.process_time()
+    assert copies_in(content) == 0
+    assert time.process_time() - start < 20
 
 
 def test_recurrent_layers_in_a_row_are_the_same_on_all_kernels_of_litert():

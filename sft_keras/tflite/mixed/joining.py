@@ -64,8 +64,9 @@ def join(
     owners: list[int | None] = []
     for number, piece in enumerate(pieces):
         owners += [number] * joined.add(piece)
-    added = joined.connect(inputs, outputs) + overwriting.mend(joined.model)
-    return packed(joined.model), owners + [None] * added
+    added = joined.connect(inputs, outputs)
+    content, copies = overwriting.mended(packed(joined.model))
+    return content, owners + [None] * (added + copies)
 
 
 class _Joined:
