@@ -38,7 +38,7 @@ OPEN = 1 << 10  # numbers along an axis whose size is not known
 
 
 @dataclasses.dataclass(frozen=True)
-class Loss:
+class Overwrite:
     """An operator that writes its result over one of its inputs, which is read again.
 
     Attributes:
@@ -52,9 +52,9 @@ class Loss:
     operator: schema.Operator
 
 
-def losses(graph: schema.Subgraph) -> list[Loss]:
+def overwrites(graph: schema.Subgraph) -> list[Overwrite]:
     """The operators of a subgraph that would write over what is read again."""
-    return _Plan(graph).losses
+    return _Plan(graph).overwrites
 
 
 def mended(content: bytes) -> tuple[bytes, int]:
@@ -67,20 +67,20 @@ def mended(content: bytes) -> tuple[bytes, int]:
         The bytes of a file with the same ends, and how many copies were put in. Each copy is one
         tensor more, behind those that were there. `content` itself if there is no need for any.
     """
-    found = [losses(graph) for graph in schema.read(content).subgraphs]
+    found = [overwrites(graph) for graph in schema.read(content).subgraphs]
     if not any(found):
         return content, 0
     model = schema_py_generated.ModelT.InitFromPackedBuf(content)
-    for graph, lost in zip(model.subgraphs, found, strict=True):
-        for loss in reversed(lost):  # so that the places of those before stay
-            _copy(model, graph, loss)
+    for graph, places in zip(model.subgraphs, found, strict=True):
+        for overwrite in reversed(places):  # so that the places of those before stay
+            _copy(model, graph, overwrite)
     return packed(model), sum(map(len, found))
 
 
 class _Plan:
     """Which tensors have the same place in memory, as the operators of a graph go by.
 
-    Each operator in `losses` is taken to work on a copy.
+    Each operator in `overwrites` is taken to work on a copy.
     """
 
     def __init__(self, graph: schema.Subgraph):
@@ -95,7 +95,7 @@ class _Plan:
                 self._reads[tensor.index] += 1
                 self._until[tensor.index] = max(place, self._until[tensor.index])
         self._owner: dict[int, int] = {}
-        self.losses: list[Loss] = []
+        self.overwrites: list[Overwrite] = []
         for place, operator in enumerate(operators):
             self._run(place, operator)
 
@@ -105,8 +105,8 @@ class _Plan:
             return
         owner, result = self._owner_of(operator.inputs[position]), operator.outputs[0].index
         if operator.name in IN_PLACE and self._until[owner] > place:
-            self.losses.append(Loss(place, position, operator))
-            owner = -len(self.losses)  # the copy
+            self.overwrites.append(Overwrite(place, position, operator))
+            owner = -len(self.overwrites)  # the copy
             self._reads[owner] = 1
         self._owner[result] = owner
         self._until[owner] = max(self._until[owner], self._until[result])
@@ -137,13 +137,13 @@ def _bytes(tensor: schema.Tensor) -> int:
     return math.prod(OPEN if n < 0 else n for n in tensor.shape) * SIZES.get(tensor.dtype, 4)
 
 
-def _copy(model: Any, graph: Any, loss: Loss) -> None:
+def _copy(model: Any, graph: Any, overwrite: Overwrite) -> None:
     """Lets an operator take a copy of one of its inputs."""
-    operator = graph.operators[loss.place]
-    number, copied = operator.inputs[loss.position], len(graph.tensors)
+    operator = graph.operators[overwrite.place]
+    number, copied = operator.inputs[overwrite.position], len(graph.tensors)
     tensor = copy.copy(graph.tensors[number])
     tensor.name += b"_copy"
     graph.tensors.append(tensor)
     operator.inputs = [*operator.inputs]
-    operator.inputs[loss.position] = copied
-    graph.operators.insert(loss.place, duplicate(model, number, copied, tensor))
+    operator.inputs[overwrite.position] = copied
+    graph.operators.insert(overwrite.place, duplicate(model, number, copied, tensor))

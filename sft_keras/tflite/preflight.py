@@ -216,11 +216,11 @@ def _overwritten_tensors(file: schema.File, target: targets.Target) -> Iterator[
     if not target.is_phone:
         return
     for graph in file.subgraphs:
-        for loss in overwriting.losses(graph):
+        for found in overwriting.overwrites(graph):
+            lost = found.operator.inputs[found.position]
             yield (
-                f"{loss.operator} writes over '{loss.operator.inputs[loss.position].name}', whose "
-                "numbers are read again, on kernels without XNNPACK: convert the model again with "
-                "sft_keras."
+                f"{found.operator} writes over '{lost.name}', whose numbers are read again, on "
+                "kernels without XNNPACK: convert the model again with sft_keras."
             )
 
 
