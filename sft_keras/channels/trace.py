@@ -82,12 +82,13 @@ class Trace:
             self.frozen.append((ids, reason))
 
     def claim(self, layer: Any, variable: Any, axis: int, ids: np.ndarray, role: Role) -> None:
-        """Notes whose filter each position of `variable` along `axis` is.
+        """Notes whose filter each position of `variable` along `axis` is; -1 is the last axis.
 
         A variable claimed before, in another call of the same layer, ties both calls' ids.
         """
         if variable is None:
             return
+        axis = range(len(variable.shape))[axis]
         key = id(variable), axis
         if key in self._claimed:
             reason = f"layer '{layer.name}' is shared and also reads channels that cannot go"

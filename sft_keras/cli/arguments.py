@@ -115,7 +115,7 @@ def add_dataset(parser: argparse.ArgumentParser, *, required: bool = True) -> No
         "--dataset",
         required=required,
         help="digits, a folder with one subfolder of images per class, or a .npz file with "
-        "x_train, y_train, x_val, y_val",
+        "x_train, y_train, x_val, y_val; images and uint8 arrays are divided by 255",
     )
     add_number(parser, "batch_size", 32, "samples per batch")
     parser.add_argument(

@@ -15,7 +15,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of `sft-keras ethos-u`."""
     parser.add_argument("inputs", metavar="IN", nargs="+", help=".tflite files to read")
     parser.add_argument(
-        "--accelerator", default="ethos-u55-128", help="NPU and its size; default: %(default)s"
+        "--accelerator",
+        default="ethos-u55-128",
+        help="NPU and its size as Vela names them, ethos-u55-32 to ethos-u85-2048; "
+        "default: %(default)s",
     )
     parser.add_argument("--output", help="where to write the one file compiled")
     arguments.add_overwrite(parser)

@@ -53,7 +53,8 @@ def group_ratios(groups: ChannelGroups, ratio: Ratio, exclude: Sequence[str] = (
 
     Raises:
         UnsupportedError: nothing can be pruned.
-        ArgumentError: a name or pattern fits no layer, or names one that cannot be pruned.
+        ArgumentError: a name or pattern fits no layer, or names one that cannot be pruned, or not
+            without others that it is tied to.
     """
     check_ratio(ratio)
     if not any(group.prunable for group in groups):
@@ -64,7 +65,9 @@ def group_ratios(groups: ChannelGroups, ratio: Ratio, exclude: Sequence[str] = (
         )
     asked = ratio if isinstance(ratio, Mapping) else {"*": ratio}
     _check_names(groups, [*(asked if isinstance(ratio, Mapping) else ()), *exclude])
-    return [_group_ratio(group, asked, exclude) for group in groups]
+    ratios = [_group_ratio(group, asked, exclude) for group in groups]
+    _check_ties(groups, ratios, asked, exclude)
+    return ratios
 
 
 def without_frozen(groups: ChannelGroups, ratios: Sequence[float]) -> list[float]:
@@ -108,6 +111,30 @@ def _check_names(groups: ChannelGroups, patterns: Sequence[str]) -> None:
                 )
 
 
+def _check_ties(
+    groups: ChannelGroups,
+    ratios: Sequence[float],
+    asked: Mapping[str, float],
+    exclude: Sequence[str],
+) -> None:
+    """Refuses names of layers that keep all filters, since what they are tied to is not named."""
+    for name in (name for name, ratio in asked.items() if ratio > 0):
+        pairs = zip(groups, ratios, strict=True)
+        own = [(group, ratio) for group, ratio in pairs if group.prunable and name in group.layers]
+        if any(ratio for _, ratio in own):
+            continue
+        tied = {other for group, _ in own for other in group.layers}
+        if forgotten := sorted(x for x in tied if not _fits(x, [*asked, *exclude])):
+            raise ArgumentError(
+                f"Layer '{name}' loses filters only together with {', '.join(forgotten)}; name "
+                "them in pruning_ratio too."
+            )
+
+
+def _fits(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
 def _filters_of(groups: ChannelGroups, name: str) -> int:
     return sum(group.filters for group in groups if name in group.layers)
 
@@ -119,7 +146,7 @@ def _group_ratio(group: ChannelGroup, asked: Mapping[str, float], exclude: Seque
 
 
 def _layer_ratio(name: str, asked: Mapping[str, float], exclude: Sequence[str]) -> float:
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in exclude):
+    if _fits(name, exclude):
         return 0.0
     if name in asked:
         return asked[name]

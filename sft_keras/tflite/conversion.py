@@ -51,7 +51,7 @@ def convert(
             tokens, stay int32.
         output_dtype: likewise.
         target: what runs the file, such as `"tflm"`, `"litert"` or `"tflite-runtime-2.14"`;
-            `check` lists them. Operators that it lacks are refused.
+            `check` lists them. Operators that it lacks are refused in a file of int8 or int16x8.
             For `"tflm"` all outputs of a Dense share one range, for versions before September 2024
             misread others.
         layer_dtypes: layers that compute in another dtype, `"int8"`, `"int16x8"` or `"float32"`,

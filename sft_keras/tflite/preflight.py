@@ -71,7 +71,7 @@ def check(lite: LiteModel, target: str) -> Preflight:
 
     Example:
         >>> print(sft_keras.check(lite, "ethos-u55-128"))
-        model.tflite runs on Arm Ethos-U55 with 128 multiply-accumulates
+        'model.tflite' runs on Arm Ethos-U55 with 128 multiply-accumulates
         - remark: CONV_2D 'first' has 20 filters, and 32 take as long: prune with width_multiple=16.
     """
     known = targets.named(target)

@@ -27,6 +27,15 @@ def test_example_in_the_docs():
     assert sft_keras.channel_groups(names["model"]).prunable.sum() == 16
 
 
+def test_the_last_axis_is_minus_one_for_weights_too():
+    names = {}
+    assert ".gain, 0, ids" in _example()
+    exec(_example().replace(".gain, 0, ids", ".gain, -1, ids"), names)
+    model = names["model"]
+    sft_keras.mask(model, sft_keras.plan(model, 0.5))
+    assert sft_keras.shrink(model).get_layer("scale").gain.shape == (8,)
+
+
 def test_without_the_rule_the_page_quotes_the_reason():
     names = {}
     exec(_example(), names)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from sft_keras.channels import channel_groups
-from sft_keras.errors import UnsupportedError
+from sft_keras.errors import ArgumentError, UnsupportedError
 from sft_keras.pruning.ratios import check_ratio, group_ratios, kept_filters, select
 
 
@@ -31,6 +31,13 @@ def test_ratios_by_name_and_pattern_and_the_smallest_of_a_group(groups):
 
 def test_layers_that_a_mapping_does_not_name_keep_their_filters(groups):
     assert group_ratios(groups, {"block2_a": 0.5}) == [0.0, 0.5, 0.0]
+
+
+def test_a_layer_that_others_hold_is_refused_with_their_names(groups):
+    with pytest.raises(ArgumentError, match=r"'block1_a' .* together with block1_b;"):
+        group_ratios(groups, {"block1_a": 0.5, "block2_*": 0.5})
+    assert group_ratios(groups, {"block1_a": 0.5}, exclude=["block1_b"]) == [0.0, 0.0, 0.0]
+    assert group_ratios(groups, {"block1_a": 0.5, "block1_b": 0}) == [0.0, 0.0, 0.0]
 
 
 def test_excluded_layers_keep_their_whole_group(groups):
