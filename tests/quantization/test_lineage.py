@@ -232,12 +232,18 @@ def test_a_nested_model_may_be_called_by_the_names_of_its_inputs():
     assert difference(model, to_tf_keras(model)) <= 1e-5
 
 
-def test_an_input_that_nobody_reads_is_refused_where_dtypes_are_mixed():
-    x, unread = keras.Input((4,)), keras.Input((2,), name="unread")
-    y = layers.Dense(2, name="head")(layers.Dense(3)(x))
+@pytest.mark.parametrize("library", [keras, tf_keras], ids=lambda library: library.__name__)
+def test_an_input_that_nobody_reads_is_refused_where_dtypes_are_mixed(library):
+    x, unread = library.Input((4,)), library.Input((2,), name="unread")
+    y = library.layers.Dense(2, name="head")(library.layers.Dense(3)(x))
+    if library is keras and keras.__version__.startswith("3.12."):
+        with pytest.raises(ValueError, match="`inputs` not connected to `outputs`"):
+            keras.Model([x, unread], y)
+        return
+    model = library.Model([x, unread], y)
     data = [np.ones((8, 4), "float32"), np.ones((8, 2), "float32")]
     with pytest.raises(UnsupportedError, match="Input 'unread' is read by no layer"):
-        convert(keras.Model([x, unread], y), data, layer_dtypes={"head": "float32"})
+        convert(model, data, layer_dtypes={"head": "float32"})
 
 
 def test_a_custom_class_may_have_the_name_of_a_layer_of_keras():
@@ -253,6 +259,10 @@ def test_a_custom_class_may_have_the_name_of_a_layer_of_keras():
 def test_output_padding_of_nothing_is_kept():
     conv = layers.Conv1DTranspose(2, 3, strides=2, padding="same", output_padding=0)
     model = keras.Sequential([keras.Input((6, 3)), conv])
+    if "output_padding" not in conv.get_config():  # Keras 3.12 loses it when it saves the layer
+        with pytest.raises(UnsupportedError, match=r"get_config\(\) leaves something out"):
+            problems(model)
+        return
     assert problems(model) == []
     assert flavors.outputs(quantize(model))[0].shape == (None, 11, 2)
 
