@@ -11,11 +11,11 @@ from absl import logging
 
 from sft_keras import criteria, flavors, schedules
 from sft_keras.channels import ChannelGroups
-from sft_keras.channels.mask import apply_mask
+from sft_keras.channels.mask import apply_mask, read_mask
 from sft_keras.errors import ArgumentError, FileError
 from sft_keras.pruning import progress
 from sft_keras.pruning.attachments import Masks, Penalties
-from sft_keras.pruning.convergence import MaskConvergence, Plateau
+from sft_keras.pruning.convergence import MaskConvergence, Monitored, Plateau
 from sft_keras.pruning.phases import Phase, PhasePlan
 from sft_keras.pruning.ratios import (
     Ratio,
@@ -169,6 +169,7 @@ class SoftFilterPrune(flavors.Callback):
         self._view = MaskedView(self.groups)
         self._convergence = MaskConvergence()
         self._plateau = Plateau(self.phases.patience)
+        self._monitored = Monitored(self.phases.monitor)
         self._rng = np.random.default_rng(self.seed)
         self._epoch, self._epoch_closed, self._epoch_ended = 0, True, True
         self.phase = None
@@ -246,8 +247,9 @@ class SoftFilterPrune(flavors.Callback):
         self.mask = select(self.groups, scores, ratios, self.width_multiple)
 
     def _stop_when_converged(self, epoch: int, logs: dict) -> None:
+        value = self._monitored.value(logs)
         if self.phase is Phase.FINAL:
-            if self._plateau.reached(logs.get(self.phases.monitor, logs.get("loss"))):
+            if self._plateau.reached(value):
                 logging.info("Epoch %d: converged, training ends.", epoch + 1)
                 self.model.stop_training = True
         elif self._mask_converged(epoch):
@@ -274,6 +276,7 @@ class SoftFilterPrune(flavors.Callback):
             "alike": self._convergence.alike,
             "best": float(self._plateau.best),
             "waited": self._plateau.waited,
+            "monitored": self._monitored.seen,
             "random": self._rng.bit_generator.state,
         }
         arrays = {f"kept_{i:04}": kept for i, kept in enumerate(self._view.kept())}
@@ -299,6 +302,7 @@ class SoftFilterPrune(flavors.Callback):
         self._convergence.last = arrays.pop("last_mask", None)
         self._convergence.alike = numbers["alike"]
         self._plateau.best, self._plateau.waited = numbers["best"], numbers["waited"]
+        self._monitored.seen = numbers["monitored"]
         self._plan = dataclasses.replace(self._plan, cycles=numbers["cycles"])
         self._rng.bit_generator.state = numbers["random"]
         self._view.bring(mask, [arrays[name] for name in sorted(arrays)])
@@ -317,10 +321,30 @@ class SoftFilterPrune(flavors.Callback):
         if restored:  # all epochs were saved, so none has begun
             self._resume(self.params["epochs"])
         self._view.forget()
-        if restored or getattr(self.model.optimizer, "use_ema", False):
+        if restored or flavors.averages_weights(self.model.optimizer):
             # Its averages, which have just become the weights, remember filters before their mask.
             apply_mask(self.groups, self.mask)
+        self._warn_of_filters_left()
         self.detach()
+
+    def _warn_of_filters_left(self) -> None:
+        """Says where training ended, or other callbacks gave weights, before the final mask."""
+        if self.phase in (Phase.PRUNE, Phase.FINE_TUNE) and self._epoch + 1 < self.params["epochs"]:
+            logging.warning(
+                "Training of '%s' ended in epoch %d, before its final mask: %d of %d filters are "
+                "pruned; give EarlyStopping start_from_epoch=%d.",
+                *(self.model.name, self._epoch + 1, self.mask.sum(), self.groups.count),
+                self._plan.soft_epochs,
+            )
+        zero = read_mask(self.groups)
+        missing = int((self.mask & ~zero).sum())
+        if missing:
+            logging.warning(
+                "Another callback gave '%s' weights in which %d of its %d pruned filters are not "
+                "zero: put it behind SoftFilterPrune, and start it behind epoch %d.",
+                *(self.model.name, missing, self.mask.sum(), self._plan.soft_epochs),
+            )
+            self.mask = zero
 
     def on_predict_begin(self, logs: dict | None = None) -> None:
         """Leaves a model alone that is only asked."""

@@ -161,6 +161,27 @@ def test_lambda_of_the_users_own_penalty_is_used_and_given_back(flavor):
     assert len(model.losses) == 1
 
 
+def test_the_users_own_penalty_of_gamma_is_used(flavor):
+    penalty = FilterL1(0.25)
+    layers = flavor.layers
+    image = flavor.Input((6, 6, 2))
+    x = layers.Conv2D(8, 3)(image)
+    x = layers.ReLU()(layers.BatchNormalization(gamma_regularizer=penalty)(x))
+    model = flavor.Model(image, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    model.compile("sgd", "mse")
+    seen = AtEpochEnd(flavor, lambda m, e, logs: (logs["phase"], len(m.losses), penalty.l1))
+    images, labels = data()
+    model.fit(
+        *(images, np.eye(2)[labels]),
+        epochs=3,
+        verbose=0,
+        callbacks=[SoftFilterPrune(phases=Phases(soft_share=0.6)), seen],
+    )
+    assert seen.seen[0] == (0, 1, 0.25)
+    assert seen.seen[-1] == (2, 1, 0)
+    assert len(model.losses) == 1
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "momentum", "weight_decay"])
 @pytest.mark.parametrize("normalized", [True, False])
 def test_masked_filters_stay_exactly_zero_in_the_final_phase(flavor, optimizer, normalized):

@@ -13,6 +13,7 @@ from sft_keras import SoftFilterPrune, channel_groups, cost, shrink
 from sft_keras.channels.mask import read_mask
 from sft_keras.errors import ArgumentError, UnsupportedError
 from sft_keras.regularizers import FilterL1
+from sft_keras.schedules import Phases
 
 EPOCHS = 6
 
@@ -127,6 +128,78 @@ def test_schedule_of_the_learning_rate(flavor):
     history = fitted(compiled(flavor, optimizer(flavor)), schedule)
     found = history.get("learning_rate", history.get("lr"))
     assert np.allclose(found, rates)
+
+
+def test_moving_average_in_mixed_precision(flavor):
+    flavor.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = compiled(flavor, optimizer(flavor, use_ema=True, ema_momentum=0.9))
+    finally:
+        flavor.mixed_precision.set_global_policy("float32")
+    prune = SoftFilterPrune()
+    model.fit(*data(), epochs=EPOCHS, verbose=0, callbacks=[prune])
+    assert prune.mask.sum() == 7
+    assert read_mask(channel_groups(model)).sum() == 7
+
+
+def stopping(flavor, **arguments):
+    return flavor.callbacks.EarlyStopping(
+        monitor="loss", mode="max", restore_best_weights=True, **arguments
+    )
+
+
+def test_an_end_before_the_final_mask_is_said(flavor, caplog):
+    model, prune = conv_net(flavor), SoftFilterPrune()
+    stop = stopping(flavor, patience=1)
+    x, y = data()
+    model.fit(x, y, epochs=60, verbose=0, callbacks=[prune, stop])
+    assert "before its final mask" in caplog.text
+    assert "start_from_epoch=15" in caplog.text
+
+
+def test_weights_of_another_mask_are_said(flavor, caplog):
+    model, prune = conv_net(flavor), SoftFilterPrune()
+    model.fit(*data(), epochs=12, verbose=0, callbacks=[stopping(flavor, patience=5), prune])
+    assert "put it behind SoftFilterPrune" in caplog.text
+    assert np.array_equal(prune.mask, read_mask(channel_groups(model)))
+
+
+def test_frozen_normalizations_keep_their_numbers(flavor):
+    model = conv_net(flavor)
+    norms = [layer for layer in model.layers if "bn" in layer.name]
+    for layer in norms:
+        layer.trainable = False
+    model.compile("adam", SPARSE)
+    gammas = np.linspace(0.5, 2, 8)
+    for layer in norms:
+        layer.gamma.assign(gammas[: layer.gamma.shape[0]])
+    prune, penalties = SoftFilterPrune(criterion="random"), []
+    probe = flavor.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: penalties.append(float(sum(model.losses)))
+    )
+    model.fit(*data(), epochs=EPOCHS, verbose=0, callbacks=[prune, probe])
+    assert max(penalties) > 0
+    require_pruned(model, prune)
+    for layer in norms:
+        gamma = layer.get_weights()[0]
+        was = gammas[: len(gamma)].astype("float32")
+        assert np.all((gamma == was) | (gamma == 0))
+
+
+@pytest.mark.parametrize("freq", [1, 2])
+def test_patience_waits_for_validation(flavor, freq):
+    model = conv_net(flavor)
+    x, y = data()
+    history = model.fit(
+        x,
+        y,
+        epochs=40,
+        verbose=0,
+        validation_data=(x, 1 - y),  # gets worse while the loss falls
+        validation_freq=freq,
+        callbacks=[SoftFilterPrune(phases=Phases(soft_share=0.1, patience=4))],
+    )
+    assert len(history.epoch) < 40
 
 
 @pytest.mark.parametrize("restore", [True, False])

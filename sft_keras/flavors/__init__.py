@@ -17,6 +17,7 @@ from sft_keras.flavors.backing_up import backup
 from sft_keras.flavors.callback import Callback
 from sft_keras.flavors.checkpointing import attach_state, attached_to
 from sft_keras.flavors.compiling import (
+    averages_weights,
     compile_arguments,
     fresh,
     is_built,
@@ -101,6 +102,7 @@ __all__ = [
     "attach_penalty",
     "attach_state",
     "attached_to",
+    "averages_weights",
     "backup",
     "before_next_fit",
     "calls",

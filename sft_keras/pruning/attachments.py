@@ -34,10 +34,10 @@ class Penalties:
         parts = penalized(groups)
         counts = [len(np.unique(part.ids)) for part in parts]
         # All of them first, for what is attached becomes a regularizer too.
-        given = [flavors.regularizer(part.layer, part.variable) for part in parts]
+        given = [_given(groups, part) for part in parts]
         for part, count, own in zip(parts, counts, given, strict=True):
-            if isinstance(own, Penalty):
-                self._penalties.append(own)
+            if own:
+                self._penalties += own
                 continue
             # With the layer's own 1/√n this is λ/√F for a filter of whichever layer.
             strength = l1 * math.sqrt(count / sum(counts))
@@ -73,9 +73,18 @@ def penalized(groups: ChannelGroups) -> list[Slices]:
 
 def _penalized_variable(groups: ChannelGroups, part: Slices) -> tuple[Any, Any]:
     norms = groups.trace.norms.get(id(part.layer), [])
-    if len(norms) == 1 and norms[0].scale:
+    if len(norms) == 1 and norms[0].scale and flavors.is_trained(norms[0], norms[0].gamma):
         return norms[0], norms[0].gamma
     return part.layer, part.variable
+
+
+def _given(groups: ChannelGroups, part: Slices) -> list[Penalty]:
+    """The filter penalties that the user gave to a kernel, or to the γ behind it."""
+    layer, variable = _penalized_variable(groups, part)
+    found = [flavors.regularizer(part.layer, part.variable)]
+    if variable is not part.variable:
+        found.append(flavors.regularizer(layer, variable))
+    return [penalty for penalty in found if isinstance(penalty, Penalty)]
 
 
 class Masks:

@@ -1,5 +1,7 @@
 """When soft pruning has converged: the mask stays, then the metric stays."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 SAME_MASK = 0.99
@@ -58,3 +60,23 @@ class Plateau:
         self.waited = 0 if value < self.best else self.waited + 1
         self.best = min(self.best, value)
         return self.waited >= self.patience
+
+
+class Monitored:
+    """The value of `fit`'s logs that is to fall: the monitor, or the loss where there is none.
+
+    Args:
+        monitor: its key in the logs.
+
+    Attributes:
+        seen: whether it has been in the logs of this `fit`.
+    """
+
+    def __init__(self, monitor: str):
+        self.monitor = monitor
+        self.seen = False
+
+    def value(self, logs: Mapping[str, float]) -> float | None:
+        """The value of an epoch; None for one without validation where others have it."""
+        self.seen |= self.monitor in logs
+        return logs.get(self.monitor if self.seen else "loss")

@@ -36,9 +36,12 @@ class PhasePlan:
     @classmethod
     def over(cls, epochs: int, phases: Phases) -> "PhasePlan":
         """The plan for a `fit` of so many epochs."""
-        cycle = phases.prune_epochs + phases.fine_tune_epochs
-        cycles = max(1, round(phases.soft_share * epochs / cycle)) if phases.soft_share else 0
-        return cls(cycles, phases.prune_epochs, phases.fine_tune_epochs)
+        prune_epochs = min(phases.prune_epochs, epochs)
+        cycle = prune_epochs + phases.fine_tune_epochs
+        # The last prune phase has to end within `fit`, or the ratio is never reached.
+        most = (epochs + phases.fine_tune_epochs) // cycle
+        cycles = min(most, max(1, round(phases.soft_share * epochs / cycle)))
+        return cls(cycles if phases.soft_share else 0, prune_epochs, phases.fine_tune_epochs)
 
     @property
     def soft_epochs(self) -> int:

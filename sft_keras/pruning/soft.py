@@ -24,7 +24,10 @@ def effective_slices(groups: ChannelGroups) -> list[Slices]:
     BatchNormalization scales a small kernel up again, so softening the kernel would do nothing.
     """
     normalized = {
-        key for key, norms in groups.trace.norms.items() if all(norm.scale for norm in norms)
+        key
+        for key, norms in groups.trace.norms.items()
+        # A frozen γ could never grow back.
+        if all(norm.scale and flavors.is_trained(norm, norm.gamma) for norm in norms)
     }
     norms = {id(norm) for key in normalized for norm in groups.trace.norms[key]}
     return [

@@ -30,6 +30,21 @@ def test_plan_over_the_epochs_of_fit(epochs, share, soft_epochs):
     assert PhasePlan.over(epochs, Phases(share)).soft_epochs == soft_epochs
 
 
+@pytest.mark.parametrize(
+    ("epochs", "phases"),
+    [
+        (3, Phases(prune_epochs=5)),
+        (3, Phases(1.0, prune_epochs=2, fine_tune_epochs=0)),
+        (6, Phases(1.0, prune_epochs=3, fine_tune_epochs=1)),
+        (1, Phases(1.0, prune_epochs=2, fine_tune_epochs=2)),
+    ],
+)
+def test_the_last_prune_phase_ends_within_fit(epochs, phases):
+    plan = PhasePlan.over(epochs, phases)
+    assert 1 <= plan.soft_epochs <= epochs
+    assert plan.progress(plan.soft_epochs - 1) == 1.0
+
+
 def test_plan_ended_early_goes_to_the_final_phase():
     plan = PhasePlan(cycles=9, prune_epochs=1, fine_tune_epochs=1).ended_at(4)
     assert [plan.phase(epoch).name for epoch in (3, 4, 5)] == ["FINE_TUNE", "PRUNE", "FINAL"]
