@@ -134,24 +134,24 @@ def target_operators(file: schema.File, promise: Promise) -> Iterator[str]:
 
 
 def target_kernels(file: schema.File, promise: Promise) -> Iterator[str]:
-    """Operators of the target's whose kernels take no integers, or not as many tensors or axes."""
+    """Operators of the target's whose kernels do not take their dtype, their tensors or axes."""
     target = targets.named(promise.target)
     for operator in file.operators:
         for reason in unfit(operator, target):
-            other = "dtype='int8'" if target.is_phone else "target='litert'"
-            yield f"{reason}, or convert with {other}."
+            yield f"{reason}, or convert with {_elsewhere(operator)}."
+
+
+def _elsewhere(operator: schema.Operator) -> str:
+    """What to convert with, so that the kernels of phones take an operator."""
+    phone = targets.named("litert")
+    if not any(unfit(operator, phone)):
+        return "target='litert'"
+    return "dtype='float32'" if operator.name in phone.untaken["int8"] else "dtype='int8'"
 
 
 def unfit(operator: schema.Operator, target: targets.Target) -> Iterator[str]:
     """Why a target's kernel does not take an operator, and how to go without."""
-    for dtype in dict.fromkeys(t.dtype for t in operator.inputs):
-        if operator.name in target.untaken.get(dtype, ()):
-            no_int8 = operator.name in target.untaken.get("int8", ())
-            yield (
-                f"{operator} is {dtype}, and {target.title} computes it in "
-                f"{'float32' if no_int8 else 'int8 and float32'} only: replace that layer or "
-                "activation"
-            )
+    yield from _untaken_dtypes(operator, target)
     count = len(operator.inputs)
     if count > target.most_inputs.get(operator.name, count):
         yield (
@@ -164,6 +164,34 @@ def unfit(operator: schema.Operator, target: targets.Target) -> Iterator[str]:
             f"{operator} takes a tensor of {axes} axes with that of the batch, and {target.title} "
             f"{target.most_axes[operator.name]} at most: Reshape it to fewer before"
         )
+    if len({t.shape for t in operator.inputs}) > 1:
+        dtype = operator.inputs[0].dtype
+        limit = target.most_stretched_axes.get(dtype, {}).get(operator.name, axes)
+        if axes > limit:
+            yield (
+                f"{operator} stretches {dtype} to {axes} axes with that of the batch, and "
+                f"{target.title} to {limit} at most: Reshape both tensors to fewer before"
+            )
+
+
+def _untaken_dtypes(operator: schema.Operator, target: targets.Target) -> Iterator[str]:
+    # Most operators read positions, axes or sizes in int32 besides the numbers they work on; those
+    # come first, or behind a mask.
+    numbers = next((t for t in operator.inputs if t.dtype != "bool"), None)
+    tensors = operator.inputs + operator.outputs
+    for dtype in dict.fromkeys(t.dtype for t in tensors if t is numbers or t.dtype != "int32"):
+        if operator.name not in target.untaken.get(dtype, ()):
+            continue
+        way_out = "replace that layer or activation"
+        if dtype == "int64":
+            yield (
+                f"{operator} takes or gives int64, which {target.title} does not know there: use "
+                f"int32, or {way_out}"
+            )
+            continue
+        taken = [d for d in ("int8", "int16") if operator.name not in target.untaken.get(d, ())]
+        only = f"{', '.join(taken)} and float32" if taken else "float32"
+        yield f"{operator} is {dtype}, and {target.title} computes it in {only} only: {way_out}"
 
 
 def known_versions(file: schema.File, promise: Promise) -> Iterator[str]:
@@ -218,6 +246,7 @@ QUANTIZED: tuple[Check, ...] = (
     scales.living_layers,
     scales.kept_ranges,
     scales.visible_softmax,
+    scales.distinct_scores,
     scales.visible_sums,
     scales.own_biases,
     scales.wide_sums,

@@ -2,7 +2,7 @@
 
 from ai_edge_litert import schema_py_generated as schema
 
-from sft_keras.tflite import overwriting, ranges
+from sft_keras.tflite import masks, overwriting, ranges, unused
 from sft_keras.tflite.packing import packed
 
 
@@ -16,6 +16,8 @@ def mended(content: bytes) -> bytes:
         The bytes of a file with the same ends; `content` itself if nothing is to be changed.
     """
     model = schema.ModelT.InitFromPackedBuf(content)
-    in_range = packed(model) if ranges.mend(model) else content
+    if narrowed := masks.narrow(model):
+        unused.remove(model)
+    in_range = packed(model) if ranges.mend(model) or narrowed else content
     kept, _ = overwriting.mended(in_range)
     return kept

@@ -5,6 +5,11 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 
+def numbers(of: Any) -> list[int]:
+    """The numbers of an operator's inputs, outputs or intermediates; none where it has no list."""
+    return [] if of is None else [int(number) for number in of]
+
+
 def quantize(model: Any, source: int, target: int, tensor: Any) -> Any:
     """An operator that writes a tensor's numbers in the range of another.
 

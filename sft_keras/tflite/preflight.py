@@ -102,6 +102,19 @@ def _unfit_kernels(file: schema.File, target: targets.Target) -> Iterator[str]:
             yield from (f"{reason}." for reason in gate.unfit(operator, host))
 
 
+def _padding_in_float(file: schema.File, target: targets.Target) -> Iterator[str]:
+    """A number to pad with that the converter left float32, as it does in int16x8."""
+    for operator in file.operators:
+        if operator.name != "PADV2" or len(operator.inputs) < 3:
+            continue
+        padded, _, number = (tensor.dtype for tensor in operator.inputs[:3])
+        if padded != number:
+            yield (
+                f"{operator} pads {padded} with a number in {number}, which no runtime takes: pad "
+                "with zeros, or convert with dtype='int8'."
+            )
+
+
 def _new_versions(file: schema.File, target: targets.Target) -> Iterator[str]:
     yield from gate.known_versions(file, gate.Promise(target=target.host))
 
@@ -170,6 +183,10 @@ def _aborting_softmax(file: schema.File, target: targets.Target) -> Iterator[str
     yield from scales.visible_softmax(file, gate.Promise())
 
 
+def _indistinct_scores(file: schema.File, target: targets.Target) -> Iterator[str]:
+    yield from scales.distinct_scores(file, gate.Promise())
+
+
 def _aborting_sums(file: schema.File, target: targets.Target) -> Iterator[str]:
     yield from scales.visible_sums(file, gate.Promise())
 
@@ -229,11 +246,12 @@ STOPS = (
         _overwritten_tensors,
         _missing_operators,
         _unfit_kernels,
+        _padding_in_float,
         _new_versions,
         _dynamic_shapes,
         _misread_dense,
         _hybrid_operators,
     ),
-    *(_wrong_dtypes, _aborting_softmax, _aborting_sums, _refused_scales),
+    *(_wrong_dtypes, _aborting_softmax, _indistinct_scores, _aborting_sums, _refused_scales),
 )
 REMARKS = (_resizable_inputs, _float_tensors, _left_to_the_host, _uneven_filters)

@@ -13,6 +13,7 @@ from sft_keras.tflite.promise import Promise
 XNNPACK_RATIO_LIMIT = 256.0
 # Reference kernels and TFLite Micro need scale * 2**26 > 1: 1.5e-8 runs, 1.48e-8 aborts.
 SOFTMAX_SCALE = 2.0**-26
+COARSE_SCORES = 8.0  # of two scores that differ by one step the lower one gets e**-8
 EMPTY_SCALE = 1e-8  # the converter widens an empty range to some 1e-6, which is 4e-9 a step
 SUMS = ("ADD", "SUB", "SQUARED_DIFFERENCE")
 SUM_SHIFTS = {"int8": 20, "int16": 15}  # bits by which ADD and SUB make inputs larger
@@ -77,6 +78,18 @@ def visible_softmax(file: schema.File, promise: Promise) -> Iterator[str]:
                 yield (
                     f"{operator} has an input scale of {scale:.1e}, which aborts TFLite Micro: the "
                     "layers before it give zero only, so train on, or prune less."
+                )
+
+
+def distinct_scores(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Softmax on inputs of such a range that most scores are the same number."""
+    for operator in file.operators:
+        if operator.name == "SOFTMAX" and operator.inputs[0].scales.size:
+            scale = operator.inputs[0].scales.max()
+            if scale > COARSE_SCORES:
+                yield (
+                    f"{operator} has an input scale of {scale:.1e}, in which scores cannot be told "
+                    "apart: mask them by a constant of 0 and -1e9 that is added to them."
                 )
 
 

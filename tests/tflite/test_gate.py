@@ -1,5 +1,6 @@
 """Each finding is provoked by one change to the bytes of a file that passes."""
 
+import dataclasses
 from contextlib import nullcontext
 
 import keras
@@ -67,6 +68,11 @@ def highest():
     return model, normalized()[1]
 
 
+def lowest():
+    sequence = keras.Input((6, 4))
+    return keras.Model(sequence, keras.ops.min(sequence, axis=1)), normalized()[1]
+
+
 def resized():
     layer = keras.layers.UpSampling2D(2, interpolation="bilinear")
     model = keras.Sequential([keras.Input((6, 4, 1)), layer])
@@ -78,6 +84,7 @@ def resized():
     [
         ("GATHER", words, "tflm", "litert"),
         ("REDUCE_MAX", highest, "tflm", "litert"),
+        ("REDUCE_MIN", lowest, "tflm", "litert"),
         ("RESIZE_BILINEAR", resized, "tflm", "litert"),
         ("SQUARED_DIFFERENCE", normalized, "litert", "tflm"),
     ],
@@ -91,6 +98,59 @@ def test_a_kernel_that_takes_no_int16_is_named(name, make, target, other):
     assert len(runtimes.run(other, lite.content, values)) == 1
     with pytest.raises(child.ChildError):
         runtimes.run(target, lite.content, values)
+
+
+def tokens(dtype, change=lambda t: t):
+    ids = keras.Input((6,), dtype=dtype)
+    model = keras.Model(ids, keras.layers.Embedding(9, 4)(change(ids)))
+    return model, np.random.default_rng(0).integers(0, 9, (64, 6)).astype(dtype)
+
+
+def soft():
+    model = keras.Sequential([keras.Input((6, 4)), keras.layers.Activation("softsign")])
+    return model, normalized()[1]
+
+
+@pytest.mark.parametrize(
+    ("make", "target", "sentence"),
+    [
+        (lambda: tokens("int64"), "tflm", "GATHER .* int64, which .* use int32, or"),
+        (
+            lambda: tokens("int32", lambda t: keras.ops.where(t > 3, t, 1)),
+            "tflm",
+            "SELECT_V2 .* is int32, and .* in int8, int16 and float32 only",
+        ),
+        (soft, "tflite-runtime-2.14", "DIV .* is int8, and .* in float32 only"),
+    ],
+    ids=["int64", "int32", "int8"],
+)
+def test_what_a_target_does_not_take_in_an_int8_file_is_named(make, target, sentence):
+    model, x = make()
+    with pytest.raises(GateError, match=f"{sentence}.*, or convert with target='litert'"):
+        convert(model, x, target=target)
+    lite = convert(model, x, target="litert")
+    values = [lite.quantize_input(x[:2])]
+    assert len(runtimes.run("litert", lite.content, values)) == 1
+    with pytest.raises(child.ChildError):
+        runtimes.run(target.removesuffix("-2.14"), lite.content, values)
+
+
+def test_the_way_out_is_what_a_phone_takes(qat_lite):
+    narrow, wide = (
+        dataclasses.replace(next(qat_lite.file.tensors), dtype=dtype) for dtype in ("int8", "int16")
+    )
+    ways = {
+        ("DIV", narrow): "target='litert'",
+        ("LOG", wide): "target='litert'",
+        ("ELU", wide): "dtype='int8'",
+        ("NEG", narrow): "target='litert'",
+        ("SQUARE", wide): "dtype='float32'",
+    }
+    for (name, read), way_out in ways.items():
+        operator = schema.Operator(name, 1, (read,), (read,))
+        file = schema.File((schema.Subgraph((read,), (operator,), (), (read,)),), ())
+        (found,) = gate.target_kernels(file, gate.Promise(target="tflite-runtime-2.14"))
+        assert found.endswith(f", or convert with {way_out}.")
 
 
 def test_a_sum_in_the_range_of_what_it_adds_up_is_named():

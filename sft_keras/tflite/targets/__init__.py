@@ -26,9 +26,10 @@ class Target:
         dtypes: what a tensor may be; empty if the operators decide.
         one_piece: whether the accelerator takes nothing behind the first operator that it lacks.
         left: what becomes of an operator that it lacks.
-        untaken: for `"int8"` and `"int16"`, the operators whose kernels do not take it.
+        untaken: for dtypes of integers, the operators whose kernels do not take it.
         most_inputs: how many tensors an operator joins at most, where there is a limit.
         most_axes: how many axes a tensor has at most that an operator takes, likewise.
+        most_stretched_axes: the same by dtype, where the operator joins tensors of unlike shapes.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Target:
     untaken: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     most_inputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
     most_axes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    most_stretched_axes: Mapping[str, Mapping[str, int]] = dataclasses.field(default_factory=dict)
 
     @property
     def is_micro(self) -> bool:
@@ -95,6 +97,7 @@ def named(name: str) -> Target:
         untaken=data.get("untaken", {}),
         most_inputs=data.get("most_inputs", {}),
         most_axes=data.get("most_axes", {}),
+        most_stretched_axes=data.get("most_stretched_axes", {}),
     )
 
 
