@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -65,7 +65,7 @@ class SoftFilterPrune(flavors.Callback):
         recipe: `"effective"`, or `"literal"` for the published recipe: kernels are zeroed, also
             before BatchNormalization, in every soft epoch that was planned. For comparisons; it
             loses accuracy.
-        exclude: names or patterns of layers to leave alone.
+        exclude: names or patterns of layers to leave alone; one as a string.
         width_multiple: the filters that stay are rounded up to a multiple of this (4, 8, 16).
         seed: for criteria that draw random numbers.
 
@@ -89,22 +89,25 @@ class SoftFilterPrune(flavors.Callback):
         phases: schedules.Phases = schedules.Phases(),  # noqa: B008  (frozen)
         decay: float = 0.3,
         recipe: str = "effective",
-        exclude: Sequence[str] = (),
+        exclude: Sequence[str] | str = (),
         width_multiple: int = 1,
         seed: int = 0,
     ):
         super().__init__()
         check_ratio(pruning_ratio)
         _check_arguments(locals())
-        self.pruning_ratio = pruning_ratio
+        if isinstance(pruning_ratio, Mapping):
+            self.pruning_ratio: Ratio = {name: float(x) for name, x in pruning_ratio.items()}
+        else:
+            self.pruning_ratio = float(pruning_ratio)
         self.l1 = float(l1)
         self.criterion = criteria.get(criterion)
         self.schedule = schedules.get(schedule)
         self.phases = phases
         self.decay = float(decay)
         self.recipe = recipe
-        self.exclude = tuple(exclude)
-        self.width_multiple = width_multiple
+        self.exclude = (exclude,) if isinstance(exclude, str) else tuple(exclude)
+        self.width_multiple = int(width_multiple)
         self.seed = int(seed)
         self.phase: Phase | None = None  # while training
         self.mask = np.zeros(0, bool)
@@ -117,9 +120,8 @@ class SoftFilterPrune(flavors.Callback):
         Raises:
             ArgumentError: the criterion is a function that has not been registered.
         """
-        ratio = self.pruning_ratio
         return {
-            "pruning_ratio": ratio if isinstance(ratio, float | int) else dict(ratio),
+            "pruning_ratio": self.pruning_ratio,
             "l1": self.l1,
             "criterion": criteria.serialize(self.criterion),
             "schedule": keras.saving.serialize_keras_object(self.schedule),

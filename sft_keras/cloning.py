@@ -84,8 +84,8 @@ def compiled_copy(model: Any) -> Any:
     """
     require_compiled(model)
     view = flavors.as_graph(model)
-    copy = flavors.rebuild(view, flavors.fresh)
-    copy.set_weights(view.get_weights())
+    copy = clone(view)
+    assign(copy, map(flavors.to_numpy, flavors.variables(view)))
     copy.compile(**flavors.compile_arguments(model))
     return copy
 

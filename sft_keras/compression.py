@@ -88,18 +88,19 @@ def compress(
     prune = prune or SoftFilterPrune()
     pruned = compiled_copy(model)
     logging.info("Pruning '%s' for %d epochs.", model.name, epochs)
-    common = {"distill": distill}
-    if backup:
+    saved, common = None, {"distill": distill}
+    if backup:  # else no config is needed, which a criterion may not have
         common |= {"train": data_settings(train), "val": data_settings(val)}
-    settings = {"model": fingerprint(model), "epochs": epochs, **common, **prune.get_config()}
-    saved = backup.training("prune", settings) if backup else None
+        settings = {"model": fingerprint(model), "epochs": epochs, **common, **prune.get_config()}
+        saved = backup.training("prune", settings)
     callbacks = [prune, *([Distill(model)] if distill else [])]
     history = fit(pruned, train, val, epochs, callbacks=callbacks, backup=saved, verbose=verbose)
     shrunk = shrink(pruned)
     quantized = quantize(shrunk, teacher=model if distill else None)
     logging.info("Quantization-aware training for %d epochs.", qat_epochs)
-    settings = {"model": fingerprint(shrunk), "qat_epochs": qat_epochs, **common}
-    saved = backup.training("quantize", settings) if backup else None
+    if backup:
+        settings = {"model": fingerprint(shrunk), "qat_epochs": qat_epochs, **common}
+        saved = backup.training("quantize", settings)
     fit(quantized, train, val, qat_epochs, backup=saved, verbose=verbose)
     logging.info("Converting to int8.")
     lite = convert(quantized)

@@ -1,6 +1,7 @@
 """When to prune, and how the pruning ratio grows meanwhile."""
 
 import math
+import numbers
 from dataclasses import asdict, dataclass
 
 import keras
@@ -38,15 +39,18 @@ class Phases:
     monitor: str = "val_loss"
 
     def __post_init__(self):
-        if not 0 <= self.soft_share <= 1:
-            raise ArgumentError(f"soft_share is {self.soft_share!r}; take a number from 0 to 1.")
-        for name, low in (("prune_epochs", 1), ("fine_tune_epochs", 0), ("patience", 1)):
+        share = self.soft_share
+        if not (isinstance(share, numbers.Real) and 0 <= share <= 1):
+            raise ArgumentError(f"soft_share is {share!r}; take a number from 0 to 1.")
+        counts = {"prune_epochs": 1, "fine_tune_epochs": 0, "patience": 1}
+        if self.patience is None:
+            del counts["patience"]
+        for name, low in counts.items():
             value = getattr(self, name)
-            if not (isinstance(value, int) and value >= low) and (name, value) != (
-                "patience",
-                None,
-            ):
+            if not (isinstance(value, numbers.Integral) and value >= low):
                 raise ArgumentError(f"{name} is {value!r}; take a whole number of {low} or more.")
+            object.__setattr__(self, name, int(value))  # JSON takes no numbers of NumPy
+        object.__setattr__(self, "soft_share", float(share))
 
     def get_config(self) -> dict:
         """Constructor arguments."""

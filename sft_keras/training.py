@@ -45,7 +45,9 @@ def fit(
         0.991
     """
     require_compiled(model)
-    start = model.optimizer.get_config()["learning_rate"]
+    # That of mixed precision keeps the learning rate, and its config, in another one.
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    start = optimizer.get_config()["learning_rate"]
     has_schedule = isinstance(start, dict)  # serialized
     if not has_schedule:
         half_cosine = flavors.library(model).callbacks.LearningRateScheduler(

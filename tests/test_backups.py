@@ -5,8 +5,10 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_callbacks import SPARSE, conv_net
+from test_callbacks import data as images
 
-from sft_keras import Backup, backups, training
+from sft_keras import Backup, SoftFilterPrune, backups, flavors, training
 from sft_keras.errors import FileError
 
 LOGGED = '{"epochs": [{"loss": 1.0}], "ended": true}'
@@ -162,3 +164,60 @@ def test_damaged_weights_are_named(flavor, tmp_path):
     with pytest.raises(FileError, match=r"saved/train' is damaged; delete that folder"):
         train()
     assert all(path.exists() for path in weights)
+
+
+def ended_twice(folder, train):
+    """What `train` returns for a backup, and for one of a run killed when it had ended."""
+    results = []
+    for _ in range(2):
+        with contextlib.suppress(Cut), Backup(folder) as backup:
+            results.append(train(backup.training("train", {})))
+            raise Cut
+    return results
+
+
+def test_weights_that_a_callback_gave_at_the_end_are_given_again(flavor, tmp_path):
+    x, y = np.eye(4, dtype="float32"), np.arange(4) % 2
+
+    def train(saved):
+        flavor.utils.set_random_seed(0)
+        model = flavor.Sequential([flavor.layers.Input((4,)), flavor.layers.Dense(2)])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        best = flavor.callbacks.EarlyStopping(
+            monitor="loss", mode="max", patience=2, restore_best_weights=True
+        )
+        data = (x, y), (x, y)
+        history = training.fit(model, *data, 9, callbacks=[best], backup=saved, verbose=0)
+        assert len(history["loss"]) == 3
+        assert int(model.optimizer.iterations) == 3
+        return model.get_weights()
+
+    whole, again = ended_twice(tmp_path / "saved", train)
+    assert all(map(np.array_equal, whole, again))
+
+
+def test_a_pruning_that_ended_gives_its_mask_and_averaged_weights_again(flavor, tmp_path):
+    def train(saved):
+        flavor.utils.set_random_seed(0)
+        model, prune = conv_net(flavor), SoftFilterPrune()
+        model.compile(flavor.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9), SPARSE)
+        data = images(), images(seed=3)
+        training.fit(model, *data, 3, callbacks=[prune], backup=saved, verbose=0)
+        return prune.mask, *model.get_weights()
+
+    whole, again = ended_twice(tmp_path / "saved", train)
+    assert whole[0].sum() == 7
+    assert all(map(np.array_equal, whole, again))
+
+
+def test_what_an_ended_training_gave_is_gone_when_it_goes_on(flavor, tmp_path):
+    def train(epochs):
+        flavor.utils.set_random_seed(0)
+        model = flavor.Sequential([flavor.layers.Input((4,)), flavor.layers.Dense(2)])
+        model.compile("adam", "mse")
+        callback, first = flavors.backup(model, tmp_path)
+        data = {"x": np.ones((8, 4)), "y": np.ones((8, 2)), "verbose": 0}
+        model.fit(**data, epochs=epochs, initial_epoch=first, callbacks=[callback])
+        return int(model.optimizer.iterations)
+
+    assert [train(epochs) for epochs in (1, 3, 3)] == [1, 3, 3]

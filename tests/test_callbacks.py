@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -317,6 +318,17 @@ def test_csv_logger_behind_it_writes_its_values(flavor, tmp_path):
     model.fit(x, y, epochs=2, verbose=0, callbacks=[SoftFilterPrune(), logger])
     head = (tmp_path / "log.csv").read_text().splitlines()[0].split(",")
     assert {"phase", "pruning_ratio", "pruned_filters"} <= set(head)
+
+
+def test_numbers_of_numpy_and_one_name_to_exclude():
+    prune = SoftFilterPrune(
+        {"conv*": np.float32(0.5)}, exclude="out", width_multiple=np.int64(2), l1=np.float64(0.2)
+    )
+    config = json.loads(json.dumps(prune.get_config()))
+    copy = SoftFilterPrune.from_config(config)
+    assert copy.get_config() == prune.get_config() == config
+    assert (copy.exclude, copy.width_multiple) == (("out",), 2)
+    assert SoftFilterPrune(np.float32(0.5)).pruning_ratio == 0.5
 
 
 def test_config_round_trip():

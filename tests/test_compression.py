@@ -5,7 +5,7 @@ import tf_keras
 
 import sft_keras
 from sft_keras import flavors
-from sft_keras.errors import FileError, UnsupportedError
+from sft_keras.errors import ArgumentError, FileError, UnsupportedError
 
 RNG = np.random.default_rng(0)
 Y = np.arange(64) % 2
@@ -82,6 +82,19 @@ def test_a_backup_of_other_data_is_refused(small_model, tmp_path, monkeypatch):
 
 def _cut(model):
     raise KeyboardInterrupt
+
+
+def test_a_criterion_that_is_not_registered_needs_no_config(small_model, tmp_path, monkeypatch):
+    def largest(filters):
+        return np.abs(filters.weights).max(axis=1)
+
+    monkeypatch.setattr("sft_keras.compression.shrink", _cut)
+    prune = sft_keras.SoftFilterPrune(criterion=largest)
+    options = {"epochs": 1, "prune": prune, "verbose": 0}
+    with pytest.raises(KeyboardInterrupt):
+        sft_keras.compress(small_model(), TRAIN, VAL, **options)
+    with pytest.raises(ArgumentError, match="largest"), sft_keras.Backup(tmp_path / "b") as backup:
+        sft_keras.compress(small_model(), TRAIN, VAL, backup=backup, **options)
 
 
 def test_model_that_was_not_compiled_is_refused():

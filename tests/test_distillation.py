@@ -185,6 +185,38 @@ def test_pruned_with_its_former_self_as_teacher(flavor, order):
     assert small.predict(X, verbose=0) == pytest.approx(model.predict(X, verbose=0), abs=1e-5)
 
 
+def double(x):
+    return 2.0 * x
+
+
+def of_a_lambda(layers, x):
+    return layers.Conv2D(4, 3)(layers.Lambda(double)(x))
+
+
+def of_a_function(layers, x):
+    return layers.Conv2D(4, 3, activation=double)(x)
+
+
+def of_a_shared_layer(layers, x):
+    conv = layers.Conv2D(2, 3, padding="same", name="shared")
+    inner = layers.Input((6, 6, 2))
+    library = flavors.library(conv)
+    return conv(library.Model(inner, conv(inner), name="inner")(x))
+
+
+@pytest.mark.parametrize("head", [of_a_lambda, of_a_function, of_a_shared_layer])
+def test_models_that_no_config_can_make_anew_are_copied(flavor, head):
+    x = flavor.Input((6, 6, 2))
+    y = flavor.layers.GlobalAveragePooling2D()(head(flavor.layers, x))
+    model = flavor.Model(x, flavor.layers.Dense(2, activation="softmax")(y))
+    model.compile("adam", SPARSE)
+    copy = compiled_copy(model)
+    assert copy.count_params() == model.count_params()
+    assert np.array_equal(copy.predict(X, verbose=0), model.predict(X, verbose=0))
+    fitted(flavor, model, [Distill()])
+    assert gap(copy, model) > 0
+
+
 def test_a_model_that_is_its_own_teacher_is_copied(flavor):
     model = conv_net(flavor)
     before = [w.copy() for w in model.get_weights()]

@@ -135,6 +135,24 @@ def test_compile_arguments_compile_another_model_alike(flavor):
     other.fit(np.zeros((4, 4)), np.zeros((4, 3)), verbose=0)
 
 
+def test_what_weight_decay_leaves_out_is_told(flavor, caplog):
+    model = _sequential(flavor)
+    model.layers[-1].bias.assign(np.ones(3))
+    optimizer = flavor.optimizers.AdamW(0.1, weight_decay=0.5)
+    for how in ({"var_names": ["bias", "b.t"]}, {"var_list": [model.layers[-1].bias]}):
+        optimizer.exclude_from_weight_decay(**how)
+        model.compile(optimizer, "mse")
+        assert not caplog.text
+        other = _sequential(flavor)
+        other.compile(**flavors.compile_arguments(model))
+        other.set_weights(model.get_weights())
+        other.fit(np.zeros((4, 4)), np.ones((4, 3)), verbose=0)  # without gradients
+        kernel, bias = (np.abs(w) for w in other.get_weights())
+        assert (kernel < np.abs(model.get_weights()[0])).all()
+        assert (bias == 1).all() == ("var_names" in how)
+    assert "Optimizer AdamW" in caplog.text
+
+
 def test_optimizer_is_built_by_the_first_step(flavor):
     model = _sequential(flavor)
     model.compile(flavor.optimizers.Adam(), "mse")

@@ -31,11 +31,20 @@ def test_asymptotic_has_three_quarters_at_its_knee():
         ({"prune_epochs": 0}, "prune_epochs is 0"),
         ({"fine_tune_epochs": -1}, "fine_tune_epochs is -1"),
         ({"patience": 0.5}, "patience is 0.5"),
+        ({"prune_epochs": None}, "prune_epochs is None"),
+        ({"soft_share": "half"}, "soft_share is 'half'"),
     ],
 )
 def test_bad_phases_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         schedules.Phases(**arguments)
+
+
+def test_phases_may_be_numbers_of_numpy():
+    phases = schedules.Phases(np.float32(0.25), np.int64(2), np.int32(1), patience=np.int64(3))
+    assert phases == schedules.Phases(0.25, 2, 1, patience=3)
+    config = json.loads(json.dumps(phases.get_config()))
+    assert schedules.Phases.from_config(config) == phases
 
 
 def test_phases_config_survives_json():

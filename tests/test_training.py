@@ -42,6 +42,18 @@ def test_learning_rate_is_put_back_after_an_exception(flavor):
     assert np.isclose(float(model.optimizer.learning_rate.numpy()), 0.4)
 
 
+def test_learning_rate_falls_in_mixed_precision(flavor):
+    flavor.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = classifier(flavor, flavor.optimizers.SGD(0.4))
+    finally:
+        flavor.mixed_precision.set_global_policy("float32")
+    assert hasattr(model.optimizer, "inner_optimizer")
+    history = training.fit(model, (X, Y), (X, Y), 2, verbose=0)
+    assert np.allclose(learning_rates(history), [0.4, 0.2])
+    assert np.isclose(float(model.optimizer.learning_rate.numpy()), 0.4)
+
+
 def test_schedule_of_the_optimizer_is_kept(flavor):
     schedule = flavor.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
     model = classifier(flavor, flavor.optimizers.SGD(schedule))

@@ -13,7 +13,6 @@ from sft_keras.errors import ArgumentError, UnsupportedError
 from sft_keras.tflite.lite_model import LiteModel, TensorDetails
 
 LITERT_VERSION = "2.3.0"  # of the Maven packages that the Kotlin is written for
-KOTLIN_FILES = ("Tensors.kt", "Compiled.kt", "Interpreter.kt")
 KEYWORDS = {
     *("as", "break", "class", "continue", "do", "else", "false", "for", "fun", "if", "in"),
     *("interface", "is", "null", "object", "package", "return", "super", "this", "throw", "true"),
@@ -57,7 +56,8 @@ def export(
     - `model.tflite`: the file with TFLite metadata, see `with_metadata`;
     - `labels.txt`: the labels, one a line, where there are any;
     - `ModelTensors.kt`: shapes and scales, and how values become what the file stores;
-    - `ModelCompiled.kt`: runs it by LiteRT's `CompiledModel`, on CPU, GPU or NPU;
+    - `ModelCompiled.kt`: runs it by LiteRT's `CompiledModel`, on CPU, GPU or NPU; not there for a
+      file with an LSTM of its own, whose state `CompiledModel` cannot reset before a sequence;
     - `ModelInterpreter.kt`: runs it by LiteRT's `Interpreter`, on the CPU;
     - `README.md`: how to put them into a project.
 
@@ -98,10 +98,15 @@ def export(
         if labels:
             text = metadata.labels_text(labels)
             (staging / metadata.LABELS_FILE).write_text(text, encoding="utf-8", newline="\n")
-        for file in (*KOTLIN_FILES, "README.md"):
+        for file in (*_kotlin_files(lite), "README.md"):
             text = environment.get_template(f"{file}.jinja").render(values)
-            target = staging / (f"{title}{file}" if file in KOTLIN_FILES else file)
+            target = staging / (file if file == "README.md" else f"{title}{file}")
             target.write_text(text, encoding="utf-8")
+
+
+def _kotlin_files(lite: LiteModel) -> tuple[str, ...]:
+    runners = ("Interpreter.kt",) if lite.file.is_stateful else ("Compiled.kt", "Interpreter.kt")
+    return ("Tensors.kt", *runners)
 
 
 def _values(lite: LiteModel, name: str, labels: Any, mean: Any, std: Any) -> dict[str, Any]:
@@ -122,6 +127,8 @@ def _values(lite: LiteModel, name: str, labels: Any, mean: Any, std: Any) -> dic
         "tensors": tensors,
         "version": __version__,
         "litert": LITERT_VERSION,
+        "stateful": lite.file.is_stateful,
+        "runner": "Interpreter" if lite.file.is_stateful else "Compiled",
         "inputs": inputs,
         "outputs": outputs,
         "parameters": ", ".join(f"input{i}: {x['type']}" for i, x in enumerate(inputs)),

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     import sft_keras
     from sft_keras.cli import data
 
-    dataset = data.load(args, given)
+    dataset = data.load_to_train(args, given)
     folder = Path(args.output_dir).resolve()
     with sft_keras.Backup(folder.parent / f"{folder.name}.backup") as backup:
         data_flags = ("dataset", "batch_size", "image_size", "seed")

@@ -8,7 +8,9 @@ import keras
 from sft_keras import datasets, flavors
 from sft_keras.errors import DataError, UnsupportedError
 from sft_keras.tflite import LiteModel
+from sft_keras.training import require_compiled
 
+CLASS_LOSS = "sparse_categorical_crossentropy"
 COLOR_MODES = {1: "grayscale", 3: "rgb", 4: "rgba"}
 
 
@@ -31,6 +33,43 @@ def load(args: argparse.Namespace, model: Any | None = None) -> datasets.Dataset
     data = datasets.load(args.dataset, **_image_options(shape), **given)
     _require_fit(data, shape, outputs, f"'{model.name}'")
     return data
+
+
+def load_to_train(args: argparse.Namespace, model: Any | None = None) -> datasets.Dataset:
+    """Loads as `load` does, for a model that `fit` will train on the data.
+
+    Raises:
+        DataError: the data cannot be read, or does not fit the model.
+        UnsupportedError: the model is not compiled, or not for labels that are class numbers.
+    """
+    data = load(args, model)
+    if model is not None:
+        _require_class_numbers(model)
+    return data
+
+
+def _require_class_numbers(model):
+    require_compiled(model)
+    losses = flavors.output_losses(model)
+    if len(losses) > 1:
+        raise UnsupportedError(
+            f"Model '{model.name}' has {len(losses)} outputs and a dataset has labels for one; "
+            "use the Python functions for such a model."
+        )
+    loss = losses[0]
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    is_keras = _package(loss) in ("builtins", "keras", "tf_keras")  # a user's own may take them
+    if is_keras and name.replace("_", "").lower() != CLASS_LOSS.replace("_", ""):
+        has = "no loss" if loss is None else f"the loss {name}"
+        raise UnsupportedError(
+            f"Model '{model.name}' has {has} and a dataset's labels are class numbers; compile it "
+            f"with {CLASS_LOSS} and save it again."
+        )
+
+
+def _package(thing):
+    module = getattr(thing, "__module__", type(thing).__module__)
+    return module.partition(".")[0]
 
 
 def _shapes(model):

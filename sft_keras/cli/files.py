@@ -73,7 +73,7 @@ def read_labels(path: str | None) -> list[str] | None:
     if path is None:
         return None
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        return Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(f"'{path}' cannot be read as text ({error}); give one label a line.") from (
             error

@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     from sft_keras import training
     from sft_keras.cli import data
 
-    dataset = data.load(args, model)
+    dataset = data.load_to_train(args, model)
     training.fit(
         model,
         dataset.train,

@@ -27,8 +27,7 @@ def run(args: argparse.Namespace) -> None:
     from sft_keras import training
     from sft_keras.cli import data
 
-    dataset = data.load(args, model)
-    training.require_compiled(model)
+    dataset = data.load_to_train(args, model)
     qat = sft_keras.quantize(model, layer_dtypes=args.layer_dtypes)
     training.fit(qat, dataset.train, dataset.val, args.epochs, verbose=arguments.ONE_LINE_PER_EPOCH)
     files.save_model(qat, args.output)

@@ -81,6 +81,7 @@ def export(
         "title": exporting.title(name),
         "version": __version__,
         "content": lite.content,
+        "stateful": lite.file.is_stateful,
         "methods": [methods[operator] for operator in operators],
         "inputs": [_tensor(details) for details in lite.inputs],
         "outputs": [_tensor(details) for details in lite.outputs],

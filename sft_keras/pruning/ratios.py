@@ -2,6 +2,7 @@
 
 import fnmatch
 import math
+import numbers
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,7 +23,7 @@ def check_ratio(ratio: Ratio) -> None:
     """
     items = ratio.items() if isinstance(ratio, Mapping) else [("", ratio)]
     for name, value in items:
-        if not (isinstance(value, int | float) and 0 <= value < 1):
+        if not (isinstance(value, numbers.Real) and 0 <= value < 1):
             where = f" for layer '{name}'" if name else ""
             raise ArgumentError(
                 f"pruning_ratio{where} is {value!r}; take a number from 0 up to, not including, 1."
@@ -35,18 +36,20 @@ def check_width_multiple(multiple: int) -> None:
     Raises:
         ArgumentError: it is no whole number above 0.
     """
-    if not (isinstance(multiple, int) and multiple >= 1):
+    if not (isinstance(multiple, numbers.Integral) and multiple >= 1):
         raise ArgumentError(f"width_multiple is {multiple!r}; take a whole number of 1 or more.")
 
 
-def group_ratios(groups: ChannelGroups, ratio: Ratio, exclude: Sequence[str] = ()) -> list[float]:
+def group_ratios(
+    groups: ChannelGroups, ratio: Ratio, exclude: Sequence[str] | str = ()
+) -> list[float]:
     """The final pruning ratio of each channel group.
 
     Args:
         groups: the channel groups of a model.
         ratio: one number for all layers, or a mapping from layer names or patterns (`block?_*`)
             to numbers; layers that it does not name keep all their filters.
-        exclude: names or patterns of layers that keep all their filters.
+        exclude: names or patterns of layers that keep all their filters; one as a string.
 
     Returns:
         One ratio a group, in order; the smallest that any of the group's layers asks for.
@@ -57,6 +60,7 @@ def group_ratios(groups: ChannelGroups, ratio: Ratio, exclude: Sequence[str] = (
             without others that it is tied to.
     """
     check_ratio(ratio)
+    exclude = [exclude] if isinstance(exclude, str) else exclude
     if not any(group.prunable for group in groups):
         reasons = "; ".join(f"{g.layers[0]} {g.reason}" for g in groups) or "it has no filters"
         raise UnsupportedError(

@@ -66,6 +66,7 @@ def _optimizer(optimizer: Any) -> Any:
         if config[key] is not None:
             kind = type(fresh).__name__
             logging.warning("tf_keras' %s has no %s=%r: trained without.", kind, key, config[key])
+    flavors.leave_out_of_weight_decay(fresh, optimizer)
     return fresh
 
 

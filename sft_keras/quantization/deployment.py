@@ -6,9 +6,12 @@ from typing import Any
 from absl import logging
 
 from sft_keras import flavors
+from sft_keras.quantization import limits
 from sft_keras.quantization.passes import DEPLOYED, unroll_recurrent
 from sft_keras.quantization.port import port
 from sft_keras.quantization.problem import Problem
+
+OTHERS = ("float16", "bfloat16", "float64")
 
 
 def deployable(model: Any, fused: bool = True) -> Any:
@@ -44,12 +47,17 @@ def candidates(model: Any, calibrated: bool) -> Iterator[Any]:
         calibrated: whether it will be quantized by samples.
     """
     recurrent = is_recurrent(model)
-    best = deployable(model) if calibrated or recurrent else model
+    # The port computes in float32, where the converter takes no numbers of mixed precision.
+    best = deployable(model) if calibrated or recurrent or _is_mixed(model) else model
     yield best
     if recurrent and best is not model:
         yield deployable(model, fused=False)
     if best is not model:
         yield model
+
+
+def _is_mixed(model: Any) -> bool:
+    return any(layer.compute_dtype in OTHERS for layer in limits.layers(model))
 
 
 def is_recurrent(model: Any) -> bool:

@@ -9,12 +9,22 @@ from absl import logging
 from sft_keras import flavors
 from sft_keras.distillation import teach
 from sft_keras.errors import ArgumentError
-from sft_keras.quantization import compiling, int8
+from sft_keras.quantization import compiling, int8, limits
 from sft_keras.quantization.layer_dtypes import by_path, of_rewritten
 from sft_keras.quantization.passes import PASSES
 from sft_keras.quantization.pixels import pixel_inputs
 from sft_keras.quantization.port import port
 from sft_keras.quantization.problem import Problem, require_none
+
+OF_CELLS = (
+    *("dropout", "recurrent_dropout"),
+    *(
+        f"{weights}_{kind}"
+        for kind in ("regularizer", "constraint")
+        for weights in ("kernel", "recurrent", "bias")
+    ),
+)
+"""What layers that are called at every step cannot have as the cell has it."""
 
 
 def quantize(
@@ -54,12 +64,24 @@ def quantize(
     rewritten, settings, floats = _prepare(model, found, layer_dtypes or {})
     require_none(found, model.name)
     qat = int8.apply(rewritten, pixel_inputs(model), floats)
+    _say_what_cells_lose(model, rewritten)
     if settings:
         qat.compile(**settings)
     if teacher is not None:
         teach(qat, teacher)
     logging.info("Quantized '%s': %d layers round as int8 does.", model.name, len(qat.layers))
     return qat
+
+
+def _say_what_cells_lose(model: Any, rewritten: tf_keras.Model) -> None:
+    """Names what acts in the training of a recurrent layer and not in that of its gates' layers."""
+    whole = {layer.name for layer in limits.layers(rewritten) if hasattr(layer, "cell")}
+    for layer in limits.layers(model):
+        cell = getattr(layer, "cell", None)
+        cells = getattr(cell, "cells", [cell])
+        lost = [name for name in OF_CELLS if any(getattr(x, name, None) for x in cells)]
+        if lost and layer.name not in whole:
+            logging.warning("Layer '%s' has %s: trained without.", layer.name, ", ".join(lost))
 
 
 def problems(model: Any, layer_dtypes: Mapping[str, str] | None = None) -> list[Problem]:

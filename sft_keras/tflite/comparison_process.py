@@ -41,6 +41,7 @@ def record(folder: Path, kernels: str, indices: Sequence[int]) -> None:
     for i in range(len(inputs[0])):
         for slot, array in zip(slots, inputs, strict=True):
             interpreter.set_tensor(slot, array[i : i + 1])
+        interpreter.reset_all_variables()  # in which an LSTM would remember the last sample
         interpreter.invoke()
         for index, rows in values.items():
             rows.append(interpreter.get_tensor(index))

@@ -41,10 +41,11 @@ def run(
             f"Model '{model.name}' has no quantization ranges; pass it through "
             "sft_keras.quantize(model) first, or give representative_data=."
         )
-    if promise.dtype == "int16x8" and trace.has_fake_quant:
+    if promise.dtype != "int8" and trace.has_fake_quant:
+        way_out = ", with representative_data=" if promise.dtype in CALIBRATED else ""
         raise UnsupportedError(
-            f"Model '{model.name}' was trained for int8, not int16x8; convert the model that it "
-            "was made from, with representative_data=."
+            f"Model '{model.name}' was trained for int8, not {promise.dtype}; convert the model "
+            f"that it was made from{way_out}."
         )
     with tempfile.TemporaryDirectory(prefix="sft_keras_") as temporary:
         folder = Path(temporary)
@@ -61,7 +62,8 @@ def run(
             # An equal model may take bytes as floats.
             dtypes = map(flavors.dtype_name, flavors.inputs(model))
             cast = [x.astype(dtype) for x, dtype in zip(samples, dtypes, strict=True)]
-            np.savez(folder / "samples.npz", **dict(zip(trace.inputs, cast, strict=True)))
+            np.savez(folder / "samples.npz", *cast)
+            settings["inputs"] = trace.inputs
         (folder / "settings.json").write_text(json.dumps(settings))
         arguments: list[str | Path] = [saved_model, target, folder / "settings.json"]
         child.run("sft_keras.tflite.converter_process", arguments, timeout)

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if __name__ == "__main__":
@@ -38,8 +38,9 @@ class Settings:
         input_dtype: of the file's inputs.
         output_dtype: of its outputs.
         per_channel_dense: whether each output of a Dense gets a range of its own.
-        samples: path of calibration samples, one array for each input of the signature, for a
-            model that has no fake-quant nodes.
+        samples: path of calibration samples, one array for each of `inputs`, for a model that has
+            no fake-quant nodes.
+        inputs: the signature's names of what the samples are for.
     """
 
     dtype: str
@@ -47,6 +48,7 @@ class Settings:
     output_dtype: str
     per_channel_dense: bool
     samples: str | None = None
+    inputs: Sequence[str] = ()
 
 
 def convert(folder: str, settings: Settings) -> bytes:
@@ -74,7 +76,7 @@ def convert(folder: str, settings: Settings) -> bytes:
         )
     if samples := settings.samples:
         converter.target_spec.supported_ops = [INTEGER_ONLY[settings.dtype]]
-        converter.representative_dataset = lambda: _one_by_one(samples)
+        converter.representative_dataset = lambda: _one_by_one(samples, settings.inputs)
         with _prepared():
             return calibration.cleaned(converter.convert())
     return converter.convert()
@@ -92,8 +94,9 @@ def _prepared() -> Iterator[None]:
         calibrator.add_intermediate_tensors = prepare
 
 
-def _one_by_one(samples: str) -> Iterator[dict[str, np.ndarray]]:
-    arrays = dict(np.load(samples))
+def _one_by_one(samples: str, inputs: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
+    with np.load(samples) as stored:
+        arrays = dict(zip(inputs, stored.values(), strict=True))
     for i in range(len(next(iter(arrays.values())))):
         yield {name: array[i : i + 1] for name, array in arrays.items()}
 

@@ -1,6 +1,5 @@
 """Turns whatever `evaluate` takes (arrays, `tf.data`, `PyDataset`, …) into numpy batches."""
 
-import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -55,7 +54,7 @@ def batches(data: Any, slots: Sequence[Slot], limit: int | None = None) -> Itera
         (256, 8, 8, 1) (256,)
     """
     seen, limit = 0, sys.maxsize if limit is None else limit
-    data = data() if inspect.isfunction(data) else data
+    data = data() if _is_function(data) else data
     for x, y in _raw_batches(data, len(slots), endless_is_fine=limit < sys.maxsize):
         batch = Batch(_match(x, slots), _labels(y))
         count = min(_count(batch), limit - seen)
@@ -66,6 +65,11 @@ def batches(data: Any, slots: Sequence[Slot], limit: int | None = None) -> Itera
             break
     if not seen:
         raise DataError("The data holds no samples; give at least one.")
+
+
+def _is_function(data: Any) -> bool:
+    is_data = isinstance(data, Iterable) or hasattr(data, "__getitem__")
+    return callable(data) and not is_data and not hasattr(data, "__array__")
 
 
 def _raw_batches(data: Any, count: int, endless_is_fine: bool) -> Iterator[tuple[Any, Any]]:

@@ -157,9 +157,9 @@ def _add_selected(model: Any, graph: Any, select: Any) -> bool:
 
 def _bound(model: Any, graph: Any, mask: Mask) -> None:
     """Puts a number in the place of minus infinity, which nothing can be calibrated with."""
-    number = mask.operator.inputs[mask.constant]
-    constant = graph.tensors[number]
-    values = np.clip(_constant(model, constant), LARGEST, -LARGEST)
+    constant = graph.tensors[mask.operator.inputs[mask.constant]]
+    sign = -1 if _code(model, mask.operator) == SUB else 1
+    values = (sign * np.clip(mask.values, LARGEST, -LARGEST)).astype(np.float32)
     mask.operator.inputs = list(mask.operator.inputs)
     mask.operator.inputs[mask.constant] = _new_constant(model, graph, constant, values)
 

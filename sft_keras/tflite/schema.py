@@ -49,6 +49,7 @@ class Tensor:
         scales: float32 array, one a tensor or one a channel; empty when not quantized.
         zero_points: int64 array of the same length.
         data: the constant's bytes as a uint8 array, or None for what is computed.
+        is_variable: whether it keeps its numbers from one run to the next.
     """
 
     index: int
@@ -58,6 +59,7 @@ class Tensor:
     scales: np.ndarray
     zero_points: np.ndarray
     data: np.ndarray | None
+    is_variable: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +111,11 @@ class File:
     def operators(self) -> Iterator[Operator]:
         """The operators of all subgraphs."""
         return (operator for graph in self.subgraphs for operator in graph.operators)
+
+    @property
+    def is_stateful(self) -> bool:
+        """Whether the file remembers the last run, as an LSTM does."""
+        return any(tensor.is_variable for tensor in self.tensors)
 
     @property
     def tensors(self) -> Iterator[Tensor]:
@@ -255,6 +262,7 @@ def _tensor(index: int, tensor: tflite.Tensor, buffers: list, name: str | None) 
         scales,
         zero_points,
         data if data.size else None,
+        tensor.IsVariable(),
     )
 
 

@@ -47,9 +47,14 @@ def _loaded(content: bytes, threads: int) -> Interpreter:
     rng = np.random.default_rng(0)
     tensors = schema.read(content).subgraphs[0].inputs
     for details, tensor in zip(interpreter.get_input_details(), tensors, strict=True):
-        sample = rng.uniform(-100, 100, tensor.shape).astype(tensor.dtype)
-        interpreter.set_tensor(details["index"], sample)
+        interpreter.set_tensor(details["index"], _sample(tensor, rng))
     return interpreter
+
+
+def _sample(tensor: schema.Tensor, rng: np.random.Generator) -> np.ndarray:
+    if "float" in tensor.dtype or tensor.scales.size:
+        return rng.uniform(-100, 100, tensor.shape).astype(tensor.dtype)
+    return rng.integers(0, 2, tensor.shape).astype(tensor.dtype)  # tokens that any table has
 
 
 if __name__ == "__main__":

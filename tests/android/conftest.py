@@ -64,3 +64,12 @@ def two():
     x = layers.Concatenate()([x, extra])
     outputs = [layers.Dense(2, name="second")(x), layers.Dense(5, name="first")(extra)]
     return convert(keras.Model([tokens, extra], outputs), dtype="float32")
+
+
+@pytest.fixture(scope="session")
+def remembering():
+    """An int8 file with an LSTM, which keeps its state from one run to the next."""
+    keras.utils.set_random_seed(0)
+    sequence = keras.Input((5, 3), name="sequence")
+    model = keras.Model(sequence, layers.Dense(2)(layers.LSTM(4)(sequence)))
+    return convert(model, np.random.default_rng(0).normal(size=(20, 5, 3)))

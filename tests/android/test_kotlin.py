@@ -64,6 +64,9 @@ fun main(arguments: Array<String>) {
             show(outputs.output0)
             show(outputs.output1)
         }
+        "remembering interpreter" -> remembering.NetInterpreter(context).use {
+            show(it.run(values(15)))
+        }
         "short" -> net.NetInterpreter(context).use { it.run(values(7)) }
     }
 }
@@ -72,8 +75,9 @@ RUNNERS = ("compiled", "interpreter")
 
 
 @pytest.fixture(scope="module")
-def files(lite, unsigned, segments, two):
-    return {"net": lite, "unsigned": unsigned, "segments": segments, "two": two}
+def files(lite, unsigned, segments, two, remembering):
+    files = {"net": lite, "unsigned": unsigned, "segments": segments, "two": two}
+    return files | {"remembering": remembering}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +85,7 @@ def build(files, tmp_path_factory):
     """The folder of each file's export, and all of them in one program."""
     folder = tmp_path_factory.mktemp("kotlin")
     for package, lite in files.items():
-        options = {} if package == "two" else {"labels": LABELS}
+        options = {} if package in ("two", "remembering") else {"labels": LABELS}
         if package == "net":
             options |= {"mean": [127.5, 100, 50], "std": 2}
         android.export(lite, folder / package, name="net", package=package, **options)
@@ -161,6 +165,13 @@ def test_several_inputs_and_outputs_keep_the_order_of_the_model(device, files, r
     lines, given, _ = device(f"two {runner}", [[1, 2], [3, 4, 5, 6, 7]])
     assert given == [np.int32([3, 1, 4, 1]).tobytes(), values(3).tobytes()]
     assert [numbers(line).tolist() for line in lines] == [[1, 2], [3, 4, 5, 6, 7]]
+
+
+def test_a_file_that_remembers_runs(device, files):
+    lines, given, _ = device("remembering interpreter", [[3, -7]])
+    assert given[0] == files["remembering"].quantize_input(values(15)).tobytes()
+    expected = files["remembering"].dequantize_output(np.array([3, -7]))
+    np.testing.assert_array_equal(numbers(lines[0]), expected)
 
 
 def test_raw_values_are_normalized_by_channel(device):

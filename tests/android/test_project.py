@@ -50,6 +50,21 @@ def test_a_name_in_the_file_stays_in_its_comment_and_string(lite, renamed, tmp_p
     assert '"a\\u0022*/\\u000a```\\u000aval' in (tmp_path / "app" / "NetCompiled.kt").read_text()
 
 
+def test_a_file_that_remembers_is_run_by_what_can_reset_it(remembering, tmp_path):
+    android.export(remembering, tmp_path / "app")
+    names = {path.name for path in (tmp_path / "app").iterdir()}
+    assert names == {"model.tflite", "ModelTensors.kt", "ModelInterpreter.kt", "README.md"}
+    code = (tmp_path / "app" / "ModelInterpreter.kt").read_text()
+    assert code.index("resetVariableTensors()") < code.index("runForMultipleInputsOutputs")
+    readme = (tmp_path / "app" / "README.md").read_text()
+    assert "ModelInterpreter(context).use" in readme
+    assert "Compiled" not in readme
+
+
+def test_a_file_without_memory_is_not_reset(app):
+    assert "reset" not in (app / "FlowerNetInterpreter.kt").read_text()
+
+
 def test_the_readme_names_every_file(app):
     words = {word.strip(",|") for word in (app / "README.md").read_text().split()}
     assert {f"`{path.name}`" for path in app.iterdir() if path.suffix != ".md"} <= words

@@ -221,3 +221,44 @@ def test_model_with_two_inputs_is_refused(cli, tmp_path):
     code, _, err = cli("prune", tmp_path / "in.keras", tmp_path / "out.keras", "--dataset=digits")
     assert code == 2
     assert "2 inputs" in err
+
+
+def with_loss(model, loss):
+    model.compile("adam", loss)
+    return model
+
+
+def with_two_outputs(model):
+    two = keras.Model(model.inputs, [model.outputs[0], keras.layers.ReLU()(model.outputs[0])])
+    return with_loss(two, ["sparse_categorical_crossentropy", "mse"])
+
+
+@pytest.mark.parametrize("command", ["prune", "quantize", "compress"])
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (
+            lambda model: with_loss(model, "categorical_crossentropy"),
+            "has the loss categorical_crossentropy and a dataset's labels are class numbers; "
+            "compile it with sparse_categorical_crossentropy",
+        ),
+        (
+            lambda model: with_loss(model, keras.losses.BinaryCrossentropy()),
+            "has the loss BinaryCrossentropy and",
+        ),
+        (lambda model: with_loss(model, None), "has no loss"),
+        (with_two_outputs, "has 2 outputs and a dataset has labels for one; use the Python"),
+    ],
+    ids=["one-hot", "binary", "no loss", "two outputs"],
+)
+def test_models_that_class_numbers_cannot_train_are_refused(
+    cli, tmp_path, data_file, small_model, command, change, reason
+):
+    path, out = tmp_path / "model.keras", tmp_path / "out.keras"
+    change(small_model()).save(path)
+    given = (f"--model={path}", f"--output_dir={out}") if command == "compress" else (path, out)
+    code, _, err = cli(command, *given, f"--dataset={data_file}", "--epochs=1")
+    assert code == 2
+    assert reason in err
+    assert err.count("\n") == 1
+    assert [file.name for file in tmp_path.iterdir()] == ["model.keras"]

@@ -4,7 +4,13 @@ import pytest
 
 from sft_keras.channels import channel_groups
 from sft_keras.errors import ArgumentError, UnsupportedError
-from sft_keras.pruning.ratios import check_ratio, group_ratios, kept_filters, select
+from sft_keras.pruning.ratios import (
+    check_ratio,
+    check_width_multiple,
+    group_ratios,
+    kept_filters,
+    select,
+)
 
 
 def net():
@@ -42,6 +48,25 @@ def test_a_layer_that_others_hold_is_refused_with_their_names(groups):
 
 def test_excluded_layers_keep_their_whole_group(groups):
     assert group_ratios(groups, 0.5, ["block1_b"]) == [0.0, 0.5, 0.0]
+
+
+def test_a_string_excludes_one_layer(groups):
+    assert group_ratios(groups, 0.5, "block1_b") == [0.0, 0.5, 0.0]
+    with pytest.raises(ArgumentError, match="called 'block9';"):
+        group_ratios(groups, 0.5, "block9")
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_ratios_may_be_numbers_of_numpy(groups, number):
+    ratios = group_ratios(groups, number(0.5))
+    assert ratios == group_ratios(groups, {"*": number(0.5)}) == [0.5, 0.5, 0.0]
+
+
+def test_width_multiple_may_be_a_number_of_numpy():
+    check_width_multiple(np.int64(8))
+    for multiple in (np.int64(0), np.float32(8), 8.0, "8"):
+        with pytest.raises(ArgumentError, match="width_multiple is"):
+            check_width_multiple(multiple)
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.0, 1.5, float("nan"), "half", None])

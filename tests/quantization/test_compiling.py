@@ -69,6 +69,34 @@ def test_what_the_optimizer_of_tf_keras_has_not_is_said(caplog):
 
 
 @pytest.mark.parametrize("library", [keras, tf_keras])
+def test_what_is_left_out_of_weight_decay_stays_out(library):
+    model = library.Sequential([library.Input((3,)), library.layers.Dense(2)])
+    optimizer = library.optimizers.AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model.compile(optimizer, "mse")
+    model.layers[-1].set_weights([np.ones((3, 2)), np.ones(2)])
+    qat = quantize(model)
+    zeros = np.zeros((8, 3)), np.ones((8, 2))  # no gradient but that of the ranges
+    qat.fit(*zeros, verbose=0)
+    by_name = {v.name: v.numpy() for v in qat.trainable_variables}
+    kernel, bias = (next(x for k, x in by_name.items() if part in k) for part in ("kernel", "bias"))
+    assert np.all(kernel < 0.99)
+    assert np.allclose(bias, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_what_the_gates_of_a_recurrent_layer_have_not_is_said(library, caplog):
+    layers = library.layers
+    x = library.Input((4, 3))
+    y = layers.LSTM(3, dropout=0.5, kernel_regularizer="l2", name="lossy", return_sequences=True)(x)
+    model = library.Model(x, layers.Dense(2)(layers.GRU(3, name="plain")(y)))
+    with caplog.at_level("WARNING"):
+        quantize(model)
+    texts = [r.getMessage() for r in caplog.records if "trained without" in r.getMessage()]
+    assert texts == ["Layer 'lossy' has dropout, kernel_regularizer: trained without."]
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
 def test_schedule_that_has_run_out_gives_a_tenth_of_its_start(library):
     model = library.Sequential([library.Input((4,)), library.layers.Dense(3)])
     schedule = library.optimizers.schedules.PolynomialDecay(0.5, 2, end_learning_rate=0.0)

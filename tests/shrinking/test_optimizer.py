@@ -6,6 +6,7 @@ import pytest
 import sft_keras
 from sft_keras import flavors
 from sft_keras.channels.mask import apply_mask, read_mask
+from sft_keras.cloning import compiled_copy
 from sft_keras.shrinking.cut import Cuts
 
 OPTIMIZERS = {
@@ -126,3 +127,89 @@ def test_legacy_optimizer_of_tf_keras(randomize):
     small = sft_keras.shrink(model)
     small.fit(X, Y, verbose=0)
     assert type(small.optimizer) is type(model.optimizer)
+
+
+def _counting(k):
+    class Counting(k.metrics.Metric):
+        def __init__(self, cut, name="counting"):
+            super().__init__(name=name)
+            self.cut = cut
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            pass
+
+        def result(self):
+            return self.cut
+
+    return Counting(0.5)
+
+
+def test_a_metric_that_cannot_be_made_anew_is_left_out_with_a_warning(flavor, randomize, caplog):
+    model = _net(flavor)
+    randomize(model)
+    metrics = [_counting(flavor), "accuracy"]
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=metrics)
+    model.fit(X, Y, verbose=0)
+    with caplog.at_level("WARNING"):
+        small = sft_keras.shrink(model)
+    assert caplog.text.count("Metric 'counting' cannot be made anew") == 1
+    found = small.evaluate(X, Y, verbose=0, return_dict=True)
+    assert set(found) == {"loss", "accuracy"}
+
+
+def test_metrics_of_other_outputs_stay_with_them(flavor, caplog):
+    x = flavor.Input((4,))
+    heads = [flavor.layers.Dense(1, name=name)(x) for name in ("a", "b")]
+    model = flavor.Model(x, heads)
+    for metrics in ([[_counting(flavor)], ["mae"]], {"a": _counting(flavor), "b": ["mae"]}):
+        model.compile("adam", "mse", metrics=metrics)
+        copy = compiled_copy(model)
+        data = np.ones((4, 4)), [np.ones((4, 1)), np.ones((4, 1))]
+        found = copy.evaluate(*data, verbose=0, return_dict=True)
+        (name,) = (name for name in found if "loss" not in name)
+        assert name.startswith("b_m")
+
+
+def test_a_metric_of_a_lambda_does_not_stop_shrink(flavor, randomize):
+    model = _net(flavor)
+    randomize(model)
+    mean = flavor.metrics.MeanMetricWrapper(lambda y, z: z[:, 0], name="first")
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=[mean])
+    model.fit(X, Y, verbose=0)
+    sft_keras.shrink(model).fit(X, Y, verbose=0)
+
+
+def test_names_left_out_of_weight_decay_stay_so(flavor, randomize):
+    optimizer = flavor.optimizers.AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "bias"])
+    model, *_ = _trained(flavor, randomize, optimizer)
+    model.fit(X, Y, verbose=0)
+    small = sft_keras.shrink(model)
+    assert small.optimizer is not optimizer
+    assert decayed(small.optimizer, small) == {"kernel", "beta"}
+
+
+def decayed(optimizer, model):
+    """Names of the variables that shrink in a step without gradients."""
+    variables = model.trainable_variables
+    for slot in optimizer.variables[2:]:
+        slot.assign(np.zeros(slot.shape))
+    for variable in variables:
+        variable.assign(np.ones(variable.shape))
+    zeros = [flavors.to_tensor(np.zeros(v.shape, "float32"), model) for v in variables]
+    optimizer.apply_gradients(zip(zeros, variables, strict=True))
+    names = {v.name.split("/")[-1].partition(":")[0]: flavors.to_numpy(v) for v in variables}
+    return {name for name, value in names.items() if (value < 1).any()}
+
+
+def test_variables_left_out_of_weight_decay_by_a_list_are_said(flavor, randomize, caplog):
+    model = _net(flavor)
+    randomize(model)
+    optimizer = flavor.optimizers.AdamW(0.1, weight_decay=0.5)
+    optimizer.exclude_from_weight_decay(var_list=[model.trainable_variables[0]])
+    model.compile(optimizer, "sparse_categorical_crossentropy")
+    model.fit(X, Y, verbose=0)
+    with caplog.at_level("WARNING"):
+        sft_keras.shrink(model)
+    assert caplog.text.count("Optimizer AdamW") == 1
+    assert "exclude_from_weight_decay(var_names=...)" in caplog.text

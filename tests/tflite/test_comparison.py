@@ -365,3 +365,15 @@ def test_a_full_disk_leaves_the_picture_that_was_there(tmp_path, full_disk):
     with full_disk(), pytest.raises(FileError, match="cannot be written"):
         LayerComparison((), (), 1).plot(path, overwrite=True)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("layers.png", "before")]
+
+
+def test_an_lstm_does_not_remember_the_sample_before():
+    keras.utils.set_random_seed(0)
+    sequence = keras.Input((6, 3), name="sequence")
+    hidden = layers.LSTM(8, return_sequences=True)(sequence)
+    model = keras.Model(sequence, layers.Dense(3, name="head")(hidden))
+    x = np.random.default_rng(0).normal(size=(32, 6, 3)).astype("float32")
+    lite = convert(model, x)
+    together = compare_layers(model, lite, x)
+    apart = [compare_layers(model, lite, x[i : i + 1]).rows[-1].sqnr for i in (0, 20, 31)]
+    assert together.rows[-1].sqnr > min(apart) - 6

@@ -286,9 +286,35 @@ def test_a_dtype_that_the_mode_has_not_is_refused(images):
         convert(wide(keras), images, dtype="int16x8", input_dtype="uint8")
 
 
-def test_int16x8_of_a_model_trained_for_int8_is_refused(qat_model):
-    with pytest.raises(UnsupportedError, match="trained for int8, not int16x8"):
-        convert(qat_model, dtype="int16x8")
+@pytest.mark.parametrize("dtype", ["int16x8", "float32", "float16", "dynamic"])
+def test_a_model_trained_for_int8_is_refused_in_other_dtypes(qat_model, dtype):
+    with pytest.raises(UnsupportedError, match=f"trained for int8, not {dtype}"):
+        convert(qat_model, dtype=dtype)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_inputs_may_have_the_names_of_what_saves_them():
+    x, y = keras.Input((4,), name="file"), keras.Input((4,), name="allow_pickle")
+    model = keras.Model([x, y], keras.layers.Dense(2)(keras.layers.Concatenate()([x, y])))
+    rng = np.random.default_rng(0)
+    lite = convert(model, {name: rng.normal(size=(20, 4)) for name in ("file", "allow_pickle")})
+    assert [details.name for details in lite.inputs] == ["file", "allow_pickle"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "dynamic"])
+@pytest.mark.usefixtures("in_process")
+def test_float_files_of_mixed_precision(flavor, dtype):
+    flavor.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        x = flavor.Input((6, 6, 2))
+        y = flavor.layers.GlobalAveragePooling2D()(flavor.layers.Conv2D(64, 4)(x))
+        model = flavor.Model(x, flavor.layers.Dense(3, dtype="float32")(y))
+    finally:
+        flavor.mixed_precision.set_global_policy("float32")
+    images = np.random.default_rng(0).normal(size=(8, 6, 6, 2)).astype("float32")
+    lite = convert(model, dtype=dtype)
+    (found,) = runtimes.run("litert", lite.content, [images])
+    assert np.abs(found - np.asarray(model(images))).max() < 0.01
 
 
 @pytest.mark.parametrize("option", ["dtype", "input_dtype", "output_dtype"])

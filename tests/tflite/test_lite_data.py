@@ -1,3 +1,5 @@
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -147,6 +149,19 @@ def test_a_function_gives_batches_as_the_converter_of_tensorflow_takes_them():
     (b, a), y = everything(lambda: ([[X[:4], X[:4] + 1], Y[:4]] for _ in range(2)), slots)
     assert np.array_equal(a, b + 1)
     assert np.array_equal(y, np.tile(Y[:4], 2))
+
+
+def test_whatever_can_be_called_gives_batches():
+    class Recording:
+        def batches(self, count):
+            return ([X[i : i + 1]] for i in range(count))
+
+        def five(self):
+            return self.batches(5)
+
+    recording = Recording()
+    for data in (functools.partial(recording.batches, 5), recording.five):
+        assert np.array_equal(everything(data)[0][0], X[:5])
 
 
 @pytest.mark.parametrize(("value", "dtype"), [(1.5, "int32"), (0.5, "uint8"), (-1, "uint8")])

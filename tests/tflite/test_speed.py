@@ -1,10 +1,11 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from sft_keras.errors import ArgumentError, UnsupportedError
-from sft_keras.tflite import LiteModel, benchmark, latency, speed, speed_process
+from sft_keras.tflite import LiteModel, benchmark, convert, latency, profile, speed, speed_process
 
 
 def test_latency_of_two_files(qat_lite):
@@ -13,6 +14,15 @@ def test_latency_of_two_files(qat_lite):
     for timing in times.values():
         assert 0 < timing.low <= timing.median <= timing.high
         assert str(timing).count("ms") == 1
+
+
+def test_a_file_that_looks_up_tokens_runs():
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((4,), dtype="int32")
+    x = keras.layers.Flatten()(keras.layers.Embedding(3, 2)(tokens))
+    lite = convert(keras.Model(tokens, keras.layers.Dense(2)(x)), dtype="float32")
+    assert latency({"tokens": lite}, runs=3, warmup=0)["tokens"].median > 0
+    assert "GATHER" in str(profile(lite, runs=3))
 
 
 def test_warm_up_does_not_count(qat_lite):

@@ -15,6 +15,8 @@ public final class Interpreter implements AutoCloseable {
     Device.loaded(model);
   }
 
+  public void resetVariableTensors() {}
+
   public void runForMultipleInputsOutputs(Object[] inputs, Map<Integer, Object> outputs) {
     for (int i = 0; i < inputs.length; i++) {
       ByteBuffer buffer = (ByteBuffer) inputs[i];
