@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from sft_keras.tflite.operators import numbers
 
 ADD, SUB = schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB
-SELECTS = (schema.BuiltinOperator.SELECT, schema.BuiltinOperator.SELECT_V2)
+SELECT = schema.BuiltinOperator.SELECT_V2  # the first one takes rows for a mask of one axis
 SOFTMAX = schema.BuiltinOperator.SOFTMAX
 MOVING = (schema.BuiltinOperator.RESHAPE, schema.BuiltinOperator.TRANSPOSE)
 MASKED = -1e3  # what masks add at most; Keras takes -1e9, others -1e4 or minus infinity
@@ -64,7 +64,7 @@ def add_selected(model: Any) -> bool:
         _add_selected(model, graph, operator)
         for graph in model.subgraphs
         for operator, _ in _before_softmax(model, graph)
-        if _code(model, operator) in SELECTS
+        if _code(model, operator) == SELECT
     ]
     for graph in model.subgraphs:
         for mask in list(_masks(model, graph)):
@@ -199,7 +199,7 @@ def _narrow(model: Any, graph: Any, mask: Mask) -> bool:
     values = np.where(mask.values <= MASKED, lowest - high, 0)
     if _code(model, mask.operator) == SUB:
         values = -values
-    quantization = _range(constant.quantization, dtype, values.min(), values.max())
+    quantization = _range(constant.quantization, dtype, min(values.min(), 0), max(values.max(), 0))
     stored = np.rint(values / quantization.scale[0]) + quantization.zeroPoint[0]
     number = _new_constant(model, graph, constant, stored.astype(dtype))
     graph.tensors[number].quantization = quantization
