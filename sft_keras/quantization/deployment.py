@@ -57,7 +57,7 @@ def candidates(model: Any, calibrated: bool) -> Iterator[Any]:
 
 
 def _is_mixed(model: Any) -> bool:
-    return any(layer.compute_dtype in OTHERS for layer in limits.layers(model))
+    return any(getattr(layer, "compute_dtype", None) in OTHERS for layer in limits.layers(model))
 
 
 def is_recurrent(model: Any) -> bool:

@@ -137,7 +137,7 @@ def _normalize(library, model, images):
 
 @pytest.mark.parametrize(("library", "family"), CASES, ids=lambda x: x.__name__)
 def test_it_becomes_int8_by_training(library, family, to_file):
-    keras.utils.set_random_seed(0)
+    library.utils.set_random_seed(0)
     library.backend.clear_session()
     model = family(library)
     assert problems(model) == []
