@@ -58,18 +58,12 @@ def _require_class_numbers(model):
         )
     loss = losses[0]
     name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
-    is_keras = _package(loss) in ("builtins", "keras", "tf_keras")  # a user's own may take them
-    if is_keras and name.replace("_", "").lower() != CLASS_LOSS.replace("_", ""):
+    if name.replace("_", "").lower() != CLASS_LOSS.replace("_", ""):
         has = "no loss" if loss is None else f"the loss {name}"
         raise UnsupportedError(
             f"Model '{model.name}' has {has} and a dataset's labels are class numbers; compile it "
             f"with {CLASS_LOSS} and save it again."
         )
-
-
-def _package(thing):
-    module = getattr(thing, "__module__", type(thing).__module__)
-    return module.partition(".")[0]
 
 
 def _shapes(model):

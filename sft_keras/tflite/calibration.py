@@ -10,8 +10,7 @@ from typing import Any
 
 from ai_edge_litert import schema_py_generated as schema
 
-from sft_keras.tflite import masks, unused
-from sft_keras.tflite.operators import numbers
+from sft_keras.tflite import masks, operators, unused
 from sft_keras.tflite.overwriting import IN_PLACE
 from sft_keras.tflite.packing import packed
 
@@ -59,21 +58,19 @@ def _add_readers(model: Any, graph: Any) -> bool:
     """Whether something in a subgraph is computed that might be written over."""
     read = set()
     for operator in graph.operators:
-        count = READ_IN_PLACE.get(_code(model, operator), 0)
-        read |= set(numbers(operator.inputs)[:count])
+        count = READ_IN_PLACE.get(operators.code(model, operator), 0)
+        read |= set(operators.numbers(operator.inputs)[:count])
     ordered = []
     for operator in graph.operators:
         written = [
-            i for i in numbers(operator.outputs) if i in read and _is_float(graph.tensors[i])
+            i
+            for i in operators.numbers(operator.outputs)
+            if i in read and _is_float(graph.tensors[i])
         ]
         ordered += [operator, *(_reader(model, graph, i) for i in written)]
     added = len(ordered) > len(graph.operators)
     graph.operators = ordered
     return added
-
-
-def _code(model: Any, operator: Any) -> int:
-    return model.operatorCodes[operator.opcodeIndex].builtinCode
 
 
 def _is_float(tensor: Any) -> bool:
@@ -98,24 +95,19 @@ def _reader(model: Any, graph: Any, number: int) -> Any:
 
 def _reshape_code(model: Any) -> int:
     codes = [code.builtinCode for code in model.operatorCodes]
-    if RESHAPE not in codes:
-        code = schema.OperatorCodeT()
-        code.builtinCode = code.deprecatedBuiltinCode = RESHAPE
-        code.version = 1
-        model.operatorCodes.append(code)
-        codes.append(RESHAPE)
-    return codes.index(RESHAPE)
+    return codes.index(RESHAPE) if RESHAPE in codes else operators.add_code(model, RESHAPE)
 
 
 def _remove_readers(model: Any, graph: Any) -> bool:
     """Whether a subgraph had a RESHAPE that nobody reads."""
-    read = {i for operator in graph.operators for i in numbers(operator.inputs)} | set(
+    read = {i for operator in graph.operators for i in operators.numbers(operator.inputs)} | set(
         graph.outputs
     )
     kept = [
         operator
         for operator in graph.operators
-        if _code(model, operator) != RESHAPE or read.intersection(numbers(operator.outputs))
+        if operators.code(model, operator) != RESHAPE
+        or read.intersection(operators.numbers(operator.outputs))
     ]
     removed = len(kept) < len(graph.operators)
     graph.operators = kept

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from sft_keras.tflite.operators import numbers
+from sft_keras.tflite import operators
 
 ADD, SUB = schema.BuiltinOperator.ADD, schema.BuiltinOperator.SUB
 SELECT = schema.BuiltinOperator.SELECT_V2  # the first one takes rows for a mask of one axis
@@ -64,7 +64,7 @@ def add_selected(model: Any) -> bool:
         _add_selected(model, graph, operator)
         for graph in model.subgraphs
         for operator, _ in _before_softmax(model, graph)
-        if _code(model, operator) == SELECT
+        if operators.code(model, operator) == SELECT
     ]
     for graph in model.subgraphs:
         for mask in list(_masks(model, graph)):
@@ -95,33 +95,33 @@ def narrow(model: Any) -> bool:
 
 def _masks(model: Any, graph: Any) -> Iterator[Mask]:
     for operator, results in _before_softmax(model, graph):
-        code = _code(model, operator)
-        for place in {ADD: (0, 1), SUB: (1,)}.get(code, ()):
+        kind = operators.code(model, operator)
+        for place in {ADD: (0, 1), SUB: (1,)}.get(kind, ()):
             values = _constant(model, graph.tensors[operator.inputs[place]])
-            values = -values if code == SUB and values is not None else values
+            values = -values if kind == SUB and values is not None else values
             if values is not None and values.min(initial=0) <= MASKED:
                 yield Mask(operator, place, values, results)
 
 
 def _before_softmax(model: Any, graph: Any) -> list[tuple[Any, list[Any]]]:
     """What makes the input of each softmax, and the tensors from there to it, each read once."""
-    made = {i: operator for operator in graph.operators for i in numbers(operator.outputs)}
-    read = collections.Counter(i for operator in graph.operators for i in numbers(operator.inputs))
+    made = {
+        i: operator for operator in graph.operators for i in operators.numbers(operator.outputs)
+    }
+    read = collections.Counter(
+        i for operator in graph.operators for i in operators.numbers(operator.inputs)
+    )
     read.update(graph.outputs)
     found = []
     for softmax in graph.operators:
-        if _code(model, softmax) != SOFTMAX:
+        if operators.code(model, softmax) != SOFTMAX:
             continue
         chain = [softmax.inputs[0]]
-        while chain[-1] in made and _code(model, made[chain[-1]]) in MOVING:
+        while chain[-1] in made and operators.code(model, made[chain[-1]]) in MOVING:
             chain.append(made[chain[-1]].inputs[0])
         if chain[-1] in made and all(read[i] == 1 for i in chain):
             found.append((made[chain[-1]], [graph.tensors[i] for i in reversed(chain)]))
     return found
-
-
-def _code(model: Any, operator: Any) -> int:
-    return model.operatorCodes[operator.opcodeIndex].builtinCode
 
 
 def _constant(model: Any, tensor: Any) -> np.ndarray | None:
@@ -148,7 +148,7 @@ def _add_selected(model: Any, graph: Any, select: Any) -> bool:
         added = np.where(kept, 0, np.maximum(values, LARGEST)).astype(np.float32)
         number = _new_constant(model, graph, sides[place], added)
         select.inputs = [select.inputs[2 - place], number]
-        select.opcodeIndex = _add_code(model)
+        select.opcodeIndex = operators.add_code(model, ADD)
         select.builtinOptionsType = schema.BuiltinOptions.AddOptions
         select.builtinOptions = schema.AddOptionsT()
         return True
@@ -158,7 +158,7 @@ def _add_selected(model: Any, graph: Any, select: Any) -> bool:
 def _bound(model: Any, graph: Any, mask: Mask) -> None:
     """Puts a number in the place of minus infinity, which nothing can be calibrated with."""
     constant = graph.tensors[mask.operator.inputs[mask.constant]]
-    sign = -1 if _code(model, mask.operator) == SUB else 1
+    sign = -1 if operators.code(model, mask.operator) == SUB else 1
     values = (sign * np.clip(mask.values, LARGEST, -LARGEST)).astype(np.float32)
     mask.operator.inputs = list(mask.operator.inputs)
     mask.operator.inputs[mask.constant] = _new_constant(model, graph, constant, values)
@@ -178,14 +178,6 @@ def _new_constant(model: Any, graph: Any, like: Any, stored: np.ndarray) -> int:
     return len(graph.tensors) - 1
 
 
-def _add_code(model: Any) -> int:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = ADD
-    code.version = 1
-    model.operatorCodes.append(code)
-    return len(model.operatorCodes) - 1
-
-
 def _narrow(model: Any, graph: Any, mask: Mask) -> bool:
     """Sets the ranges of a mask and of what it makes; says whether their dtype has any."""
     scores = graph.tensors[mask.operator.inputs[1 - mask.constant]]
@@ -197,7 +189,7 @@ def _narrow(model: Any, graph: Any, mask: Mask) -> bool:
     low, high = (float(step * (end - zero)) for end in (np.iinfo(dtype).min, np.iinfo(dtype).max))
     lowest = low - BELOW[scores.type]
     values = np.where(mask.values <= MASKED, lowest - high, 0)
-    if _code(model, mask.operator) == SUB:
+    if operators.code(model, mask.operator) == SUB:
         values = -values
     quantization = _range(constant.quantization, dtype, min(values.min(), 0), max(values.max(), 0))
     stored = np.rint(values / quantization.scale[0]) + quantization.zeroPoint[0]

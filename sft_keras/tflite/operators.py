@@ -10,6 +10,20 @@ def numbers(of: Any) -> list[int]:
     return [] if of is None else [int(number) for number in of]
 
 
+def code(model: Any, operator: Any) -> int:
+    """The number of an operator's kind in `BuiltinOperator`."""
+    return model.operatorCodes[operator.opcodeIndex].builtinCode
+
+
+def add_code(model: Any, builtin: int, version: int = 1) -> int:
+    """Lets a file have operators of a kind; returns their `opcodeIndex`."""
+    added = schema.OperatorCodeT()
+    added.builtinCode = added.deprecatedBuiltinCode = builtin
+    added.version = version
+    model.operatorCodes.append(added)
+    return len(model.operatorCodes) - 1
+
+
 def quantize(model: Any, source: int, target: int, tensor: Any) -> Any:
     """An operator that writes a tensor's numbers in the range of another.
 
@@ -37,11 +51,7 @@ def duplicate(model: Any, source: int, target: int, tensor: Any) -> Any:
 
 
 def _operator(model: Any, builtin: int, version: int, source: int, target: int) -> Any:
-    code = schema.OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = builtin
-    code.version = version
-    model.operatorCodes.append(code)
     operator = schema.OperatorT()
-    operator.opcodeIndex = len(model.operatorCodes) - 1
+    operator.opcodeIndex = add_code(model, builtin, version)
     operator.inputs, operator.outputs = [source], [target]
     return operator
