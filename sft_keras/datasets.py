@@ -101,7 +101,7 @@ def _from_arrays(train, val, batch_size, seed):
         train=shuffled.batch(batch_size).prefetch(1),
         val=tf.data.Dataset.from_tensor_slices(val).batch(batch_size),
         labels=[str(label) for label in range(num_classes)],
-        input_shape=x.shape[1:],
+        input_shape=tuple(x.shape[1:]),
     )
 
 
@@ -202,7 +202,8 @@ def _samples(path, x_name, y_name, arrays):
         raise DataError(
             f"{y_name} in '{path}' has a label {y.max():,}; number the classes from 0 without gaps."
         )
-    return _numbers(path, x_name, x), y.astype("int64")
+    with tf.device("cpu"):  # tf.data would copy an array that is still held
+        return tf.convert_to_tensor(_numbers(path, x_name, x)), y.astype("int64")
 
 
 def _numbers(path, name, x):
