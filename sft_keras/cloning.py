@@ -52,8 +52,15 @@ def _clone(layer: Any, config_of: Callable, arguments: Callable | None, inner: C
         return type(layer).from_config(new_config)
 
 
-def assign(model: Any, values: Iterable[np.ndarray]) -> None:
-    """Gives a model its variables, in the order of `flavors.variables`, each cast to its dtype."""
+def assign(model: Any, values: Iterable[np.ndarray], like: Any) -> None:
+    """Gives a copy of a model its variables, each cast to its dtype, and freezes what was frozen.
+
+    Args:
+        model: the copy.
+        values: what its variables become, in the order of `flavors.variables` of `like`.
+        like: the model that it was made from.
+    """
+    flavors.freeze_like(model, like)
     for variable, value in zip(flavors.variables(model), values, strict=True):
         variable.assign(value.astype(keras.backend.standardize_dtype(variable.dtype)))
     _finalize(model)
@@ -63,7 +70,7 @@ def _finalize(model: Any) -> None:
     for layer in model.layers:
         if flavors.is_model(layer):
             _finalize(layer)
-        elif type(layer).__name__ == "Normalization":
+        elif isinstance(layer, flavors.library(layer).layers.Normalization):
             layer.finalize_state()  # it computes with a copy of its weights
 
 
@@ -85,7 +92,7 @@ def compiled_copy(model: Any) -> Any:
     require_compiled(model)
     view = flavors.as_graph(model)
     copy = clone(view)
-    assign(copy, map(flavors.to_numpy, flavors.variables(view)))
+    assign(copy, map(flavors.to_numpy, flavors.variables(view)), view)
     copy.compile(**flavors.compile_arguments(model))
     return copy
 
@@ -108,7 +115,7 @@ def in_precision(dtype: str, model: Any, values: list[np.ndarray] | None = None)
     )
     if values is None:
         values = [flavors.to_numpy(w) for w in flavors.variables(model)]
-    assign(copy, values)
+    assign(copy, values, model)
     return copy
 
 

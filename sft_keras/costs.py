@@ -98,15 +98,25 @@ def cost(model: Any) -> Cost:
         (12501632, 78666)
     """
     model = flavors.as_graph(model)
-    size = sum(int(np.prod(w.shape)) * _itemsize(w) for w in flavors.weights(model))
-    calls = list(flavors.calls(model))
-    return Cost(tuple(_layer_costs(calls)), size, _peak_activations(model, calls))
+    calls, variables = list(flavors.calls(model)), _once(flavors.weights(model), set())
+    size = sum(int(np.prod(w.shape)) * _itemsize(w) for w in variables)
+    return Cost(tuple(_layer_costs(calls, set())), size, _peak_activations(model, calls))
+
+
+def _once(variables: Iterable[Any], seen: set[int]) -> list[Any]:
+    """The variables that were not seen before, which they are from now on."""
+    new = list({id(v): v for v in variables if id(v) not in seen}.values())
+    seen.update(map(id, new))
+    return new
 
 
 def _layer_costs(
-    calls: list[flavors.Call], prefix: str = "", times: int = 1
+    calls: list[flavors.Call], seen: set[int], prefix: str = "", times: int = 1
 ) -> Iterator[LayerCost]:
-    """One `LayerCost` a layer; those inside a nested model under `model/layer`."""
+    """One `LayerCost` a layer; those inside a nested model under `model/layer`.
+
+    The weights of a layer that nested models share count where they are `seen` first.
+    """
     by_layer: dict[int, list[flavors.Call]] = {}
     for call in calls:
         by_layer.setdefault(id(call.layer), []).append(call)
@@ -114,17 +124,20 @@ def _layer_costs(
         layer, name = of_layer[0].layer, prefix + of_layer[0].layer.name
         if flavors.is_graph(layer):
             inner = list(flavors.calls(layer))
-            yield from _layer_costs(inner, f"{name}/", times * len(of_layer))
+            yield from _layer_costs(inner, seen, f"{name}/", times * len(of_layer))
         else:
-            yield _layer_cost(name, of_layer, times)
+            variables = _once(getattr(layer, "weights", []), seen)
+            yield _layer_cost(name, of_layer, times, variables)
 
 
-def _layer_cost(name: str, calls: list[flavors.Call], times: int) -> LayerCost:
+def _layer_cost(
+    name: str, calls: list[flavors.Call], times: int, variables: list[Any]
+) -> LayerCost:
     layer = calls[0].layer
     return LayerCost(
         name=name,
         kind=type(layer).__name__,
-        params=sum(int(np.prod(w.shape)) for w in getattr(layer, "weights", [])),
+        params=sum(int(np.prod(w.shape)) for w in variables),
         macs=times * sum(macs(call) for call in calls),
         activations=times * sum(_elements(x) for call in calls for x in call.outputs),
     )

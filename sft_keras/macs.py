@@ -35,7 +35,7 @@ def _macs(work: Work) -> int:
     if flavors.is_operator(layer):
         count = _OPERATORS.get(flavors.operator_name(layer))
     else:
-        count = _LAYERS.get(type(layer).__name__)
+        count = _LAYERS.get(type(layer).__name__) if flavors.is_of_keras(type(layer)) else None
     return count(work) if count else 0
 
 

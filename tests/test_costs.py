@@ -193,6 +193,35 @@ def test_shared_layer_is_stored_once_and_computed_twice(flavor):
     assert (cost.params, cost.macs) == (16, 24)
 
 
+def test_layer_that_nested_models_share_is_stored_once(flavor):
+    shared = flavor.layers.Dense(4, name="shared")
+    parts = []
+    for name in ("left", "right"):
+        x = flavor.Input((4,))
+        parts.append(flavor.Model(x, shared(x), name=name))
+    x = flavor.Input((4,))
+    model = flavor.Model(x, shared(parts[0](parts[1](x))))
+    cost = sft_keras.cost(model)
+    assert cost.params == model.count_params() == 20
+    assert (cost.bytes, cost.macs) == (80, 48)
+
+
+@pytest.mark.parametrize("name", ["Attention", "MultiHeadAttention", "Dense", "Normalization"])
+def test_users_class_that_is_named_like_one_of_keras_is_not_known(flavor, name):
+    def build(self, shape):
+        self.w = self.add_weight(shape=(4,), name="w")
+
+    methods = {"build": build, "call": lambda self, x: x * self.w}
+    methods["compute_output_shape"] = lambda self, shape: shape
+    own = type(name, (flavor.layers.Layer,), methods)(name="own")
+    model = flavor.Sequential([flavor.Input((4,)), own, flavor.layers.Dense(3)])
+    found = {x.name: x for x in sft_keras.cost(model).layers}["own"]
+    assert (found.params, found.macs) == (4, 0)
+    hidden = flavor.layers.Dense(3, activation="relu")
+    model = flavor.Sequential([flavor.Input((4,)), own, hidden, flavor.layers.Dense(2)])
+    assert sft_keras.shrink(model, sft_keras.plan(model)).count_params() < model.count_params()
+
+
 def test_nested_model_counts_with_each_call(flavor):
     inner = flavor.Sequential([flavor.Input((3,)), flavor.layers.Dense(3)], name="inner")
     x = flavor.Input((3,))

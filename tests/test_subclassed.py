@@ -313,6 +313,25 @@ def test_call_that_adds_a_loss_is_refused(flavor):
         sft_keras.shrink(_untraceable(flavor, call))
 
 
+@pytest.mark.parametrize("drops", [True, False])
+def test_call_that_goes_another_way_in_training_is_refused(flavor, drops):
+    class Net(flavor.Model):
+        def __init__(self):
+            super().__init__(name="net")
+            self.dense, self.drop = flavor.layers.Dense(4), flavor.layers.Dropout(0.5)
+
+        def call(self, x, training=False):
+            x = self.dense(x)
+            if not training:
+                return x
+            return self.drop(x, training=training) if drops else x * 0.5
+
+    model = Net()
+    model(np.ones((2, 4), "float32"))
+    with pytest.raises(UnsupportedError, match=r"another way where `training` is true; rebuild"):
+        sft_keras.shrink(model)
+
+
 def test_call_that_takes_several_arguments_is_refused(flavor):
     class Net(flavor.Model):
         def __init__(self):

@@ -60,16 +60,16 @@ def rule_for(layer: Any) -> Callable | None:
     cls = type(layer)
     if is_adapted(layer):
         return None
-    if flavors.is_operator(layer) and _is_keras(cls):
+    if flavors.is_operator(layer) and flavors.is_of_keras(cls):
         return _BUILTIN.get(("ops", flavors.operator_name(layer)))
-    kind = "layers" if _is_keras(cls) else "custom"
+    kind = "layers" if flavors.is_of_keras(cls) else "custom"
     return _CUSTOM.get(cls) or _BUILTIN.get((kind, cls.__name__))
 
 
 def no_rule_reason(layer: Any) -> str:
     """Why filters that enter `layer` are frozen."""
     name = type(layer).__name__
-    if flavors.is_operator(layer) and _is_keras(type(layer)):
+    if flavors.is_operator(layer) and flavors.is_of_keras(type(layer)):
         name = flavors.operator_name(layer)
     if is_adapted(layer):
         return f"enters '{layer.name}' ({name}), whose weights are quantized or have LoRA"
@@ -81,7 +81,3 @@ def no_rule_reason(layer: Any) -> str:
 def is_adapted(layer: Any) -> bool:
     """Whether a layer computes its kernel from other variables, as Keras 3 can let it."""
     return bool(getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None))
-
-
-def _is_keras(cls: type) -> bool:
-    return cls.__module__.partition(".")[0] in ("keras", "tf_keras")

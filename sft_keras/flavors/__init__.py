@@ -20,12 +20,15 @@ from sft_keras.flavors.compiling import (
     averages_weights,
     compile_arguments,
     fresh,
+    has_loss_of_its_own,
     is_built,
     is_compiled,
+    is_legacy,
     leave_out_of_weight_decay,
     loss_config,
     output_losses,
     trains_by_its_loss,
+    unlisted_variables,
 )
 from sft_keras.flavors.distilling import attach_own_losses, student
 from sft_keras.flavors.given import given, has_mask, mask
@@ -46,10 +49,12 @@ from sft_keras.flavors.graphs import (
     weights,
     with_all_outputs,
 )
+from sft_keras.flavors.inside import freeze_like, moving_statistics, with_all_inside
 from sft_keras.flavors.kinds import (
     argument,
     is_input_layer,
     is_model,
+    is_of_keras,
     is_operator,
     is_symbolic,
     is_tf_keras,
@@ -81,12 +86,13 @@ from sft_keras.flavors.recurrent import (
     states,
     variables,
 )
-from sft_keras.flavors.sampling import random_inputs
+from sft_keras.flavors.sampling import KINDS, random_inputs
 from sft_keras.flavors.stepping import Steps
 from sft_keras.flavors.tracing import as_graph
 from sft_keras.flavors.wrapping import assemble, parts
 
 __all__ = [
+    "KINDS",
     "Call",
     "Callback",
     "Projections",
@@ -112,9 +118,11 @@ __all__ = [
     "consumers",
     "directions_may_differ",
     "dtype_name",
+    "freeze_like",
     "fresh",
     "given",
     "graph",
+    "has_loss_of_its_own",
     "has_mask",
     "input_structure",
     "inputs",
@@ -123,7 +131,9 @@ __all__ = [
     "is_compiled",
     "is_graph",
     "is_input_layer",
+    "is_legacy",
     "is_model",
+    "is_of_keras",
     "is_operator",
     "is_recurrent",
     "is_symbolic",
@@ -135,6 +145,7 @@ __all__ = [
     "loss_config",
     "mask",
     "may_skip_steps",
+    "moving_statistics",
     "open_inputs",
     "operator_name",
     "ops",
@@ -161,8 +172,10 @@ __all__ = [
     "to_numpy",
     "to_tensor",
     "trains_by_its_loss",
+    "unlisted_variables",
     "variables",
     "weights",
+    "with_all_inside",
     "with_all_outputs",
     "with_arguments",
 ]

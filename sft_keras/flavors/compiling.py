@@ -16,12 +16,33 @@ def is_compiled(model: Any) -> bool:
     return model._is_compiled if is_tf_keras(model) else model.compiled  # tf_keras: no public one
 
 
+def has_loss_of_its_own(model: Any) -> bool:
+    """Whether `add_loss` or `add_metric` was called on a model, not in a layer of it."""
+    added = {"AddLoss", "AddMetric"} & {type(layer).__name__ for layer in model.layers}
+    return bool(added) or len(model.losses) > sum(len(layer.losses) for layer in model.layers)
+
+
 def is_built(optimizer: Any) -> bool:
     """Whether an optimizer has its slot variables."""
     if is_tf_keras(optimizer):
         optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         return getattr(optimizer, "_built", False)  # no public one; some get it only when built
     return optimizer.built
+
+
+def is_legacy(optimizer: Any) -> bool:
+    """Whether an optimizer is of the kind that tf_keras had before it listed its variables."""
+    if not is_tf_keras(optimizer):
+        return False
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return isinstance(optimizer, library(optimizer).optimizers.legacy.Optimizer)
+
+
+def unlisted_variables(optimizer: Any) -> list:
+    """What an optimizer knows of the past beside its `variables`: tf_keras' Nadam, a product."""
+    product = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_u_product", None)
+    listed = product is None or any(product is x for x in optimizer.variables)
+    return [] if listed else [product]
 
 
 def averages_weights(optimizer: Any) -> bool:

@@ -11,13 +11,18 @@ from sft_keras.errors import UnsupportedError
 def is_tf_keras(thing: Any) -> bool:
     """Whether a model, layer or optimizer belongs to tf_keras, told without importing tf_keras."""
     bases = type(thing).__mro__
-    if _package(bases[0]) in ("keras", "tf_keras"):  # a class of Keras' own tells it at once
+    if is_of_keras(bases[0]):  # a class of Keras' own tells it at once
         bases = bases[:1]
     return any(_package(base) == "tf_keras" for base in bases)
 
 
-def _package(cls: type) -> str:
-    return cls.__module__.partition(".")[0]
+def is_of_keras(definition: Any) -> bool:
+    """Whether a class or function is one of either Keras, and not a user's of the same name."""
+    return _package(definition) in ("keras", "tf_keras")
+
+
+def _package(definition: Any) -> str:
+    return definition.__module__.partition(".")[0]
 
 
 def library(thing: Any):

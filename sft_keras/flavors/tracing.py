@@ -11,6 +11,7 @@ from keras import tree
 from sft_keras.errors import UnsupportedError
 from sft_keras.flavors.arrays import to_numpy
 from sft_keras.flavors.graphs import (
+    Call,
     calls,
     input_structure,
     inputs,
@@ -20,7 +21,14 @@ from sft_keras.flavors.graphs import (
     require_graph,
     weights,
 )
-from sft_keras.flavors.kinds import is_input_layer, is_model, is_tf_keras, library
+from sft_keras.flavors.kinds import (
+    is_input_layer,
+    is_model,
+    is_operator,
+    is_tf_keras,
+    library,
+    operator_name,
+)
 from sft_keras.flavors.sampling import random_inputs
 
 TOLERANCE = 1e-6
@@ -87,7 +95,7 @@ def _traced(model: Any) -> Any:
         view = _view(model, specs := _specs(model))
         if integers := _read_by_embeddings(view):
             view = _view(model, specs, integers)
-        problem = _difference(model, view)
+        problem = _difference(model, view) or _while_training(model, view, specs, integers)
     except Exception as error:  # whatever the user's `call` does with a symbolic tensor
         reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
         raise _refusal(model, f"calling it on symbolic inputs fails: {reason}") from error
@@ -127,7 +135,9 @@ def _spec(tensor: Any) -> keras.KerasTensor:
     return keras.KerasTensor(tuple(tensor.shape), getattr(tensor.dtype, "name", tensor.dtype))
 
 
-def _view(model: Any, specs: Any, integers: Collection[int] = ()) -> Any:
+def _view(
+    model: Any, specs: Any, integers: Collection[int] = (), training: bool | None = None
+) -> Any:
     """The view on inputs like `specs`, of any batch size; some, by position, hold integers."""
     lib = library(model)
     flat = [
@@ -135,9 +145,13 @@ def _view(model: Any, specs: Any, integers: Collection[int] = ()) -> Any:
         for i, spec in enumerate(tree.flatten(specs))
     ]
     symbolic = tree.pack_sequence_as(specs, flat)
-    # None, not False: Dropout and BatchNormalization go on following the mode of each call.
-    mode = {"training": None} if "training" in inspect.signature(model.call).parameters else {}
+    # By default None, not False: Dropout and the like go on following the mode of each call.
+    mode = {"training": training} if _has_modes(model) else {}
     return lib.Model(symbolic, model.call(symbolic, **mode), name=model.name)
+
+
+def _has_modes(model: Any) -> bool:
+    return "training" in inspect.signature(model.call).parameters
 
 
 def _read_by_embeddings(view: Any) -> set[int]:
@@ -165,3 +179,20 @@ def _difference(model: Any, view: Any) -> str:
         if not np.allclose(a, b, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
             return "called on symbolic inputs it computes something else"
     return ""
+
+
+def _while_training(model: Any, view: Any, specs: Any, integers: Collection[int]) -> str:
+    """What `model` does otherwise while it is trained, which a graph cannot; or an empty string."""
+    if not _has_modes(model):
+        return ""
+    trained = _view(model, specs, integers, training=True)
+    same = [*map(_what, calls(view))] == [*map(_what, calls(trained))]
+    return "" if same else "its call() goes another way where `training` is true"
+
+
+def _what(call: Call) -> Any:
+    """A layer, or what an operator is called: each trace makes operators anew."""
+    layer = call.layer
+    if is_input_layer(layer):
+        return "input"
+    return operator_name(layer) if is_operator(layer) else id(layer)

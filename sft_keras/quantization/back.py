@@ -229,6 +229,7 @@ def _copy(model: Any, weights: dict[int, list[np.ndarray]]) -> Any:
         return {**flavors.config(layer), **({"use_bias": True} if gains_bias else {})}
 
     copy = clone(model, config_of)
+    flavors.freeze_like(copy, model)
     for old, new in zip(_leaves(model), _leaves(copy), strict=True):
         new.set_weights(weights[id(old)] if id(old) in weights else old.get_weights())
     return copy

@@ -55,7 +55,7 @@ def require_equal(model: Any, port: tf_keras.Model, step: str = "to_tf_keras") -
     Raises:
         UnsupportedError: the outputs differ by more, or a layer's config leaves something out.
     """
-    samples = [proof.random_inputs(model, bytes_=bytes_) for bytes_ in (False, True)]
+    samples = [proof.random_inputs(model, kind=kind) for kind in ("noise", "bytes")]
     plain = _in_float32(model)
     if all(_difference(plain, port, x) <= proof.FLOAT32_TOLERANCE for x in samples):
         return

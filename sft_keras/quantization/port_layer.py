@@ -69,7 +69,7 @@ def _first(args: tuple, kwargs: dict) -> Any:
 
 def _require_sound(layer: Any) -> None:
     kind = type(layer).__name__
-    if type(layer).__module__.partition(".")[0] not in ("keras", "tf_keras"):
+    if not flavors.is_of_keras(type(layer)):
         raise Unportable(f"is a custom layer ({kind})", "replace it by layers of Keras")
     if getattr(layer, "data_format", None) == "channels_first":
         raise Unportable("is channels_first, which TFLite has not", "use channels_last")

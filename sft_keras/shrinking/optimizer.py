@@ -7,6 +7,8 @@ from absl import logging
 from sft_keras import flavors
 from sft_keras.shrinking.cut import Cuts
 
+NOT_ALIKE = "is not shaped like the weights"
+
 
 def compile_like(model: Any, view: Any, small: Any, cuts: Cuts) -> None:
     """Compiles `small` as `model` was, with the optimizer's state carried over.
@@ -20,12 +22,17 @@ def compile_like(model: Any, view: Any, small: Any, cuts: Cuts) -> None:
         cuts: what `small` was made with.
     """
     if not flavors.is_compiled(model):
-        return
+        return None
     small.compile(**flavors.compile_arguments(model))
-    if model.optimizer is None or not flavors.is_built(model.optimizer):
-        return
+    if model.optimizer is None:
+        return None
+    if flavors.is_legacy(model.optimizer):
+        return _start_afresh(small.optimizer, "is of tf_keras' legacy kind")
+    if not flavors.is_built(model.optimizer):
+        return None
     pairs = zip(flavors.weights(small), flavors.weights(view), strict=True)
     _carry(model, small, {id(new): old for new, old in pairs}, cuts)
+    return None
 
 
 def _carry(model: Any, small: Any, source: dict[int, Any], cuts: Cuts) -> None:
@@ -38,7 +45,7 @@ def _carry(model: Any, small: Any, source: dict[int, Any], cuts: Cuts) -> None:
     new_owners = _owners(new, small.trainable_variables)
     state = list(old.variables)
     if not len(state) == len(owners) == len(new_owners):
-        return _start_afresh(new)
+        return _start_afresh(new, NOT_ALIKE)
     slots: dict[int, list] = {}
     for slot, owner in zip(state, owners, strict=True):
         slots.setdefault(id(owner), []).append(slot)
@@ -47,16 +54,17 @@ def _carry(model: Any, small: Any, source: dict[int, Any], cuts: Cuts) -> None:
         owner = None if new_owner is None else source[id(new_owner)]
         value = cuts.part(owner, flavors.to_numpy(slots[id(owner)].pop(0)))
         if tuple(value.shape) != tuple(new_slot.shape):
-            return _start_afresh(new)
+            return _start_afresh(new, NOT_ALIKE)
         values.append(value)
     for new_slot, value in zip(new.variables, values, strict=True):
         new_slot.assign(value)
+    for kept, value in zip(*map(flavors.unlisted_variables, (new, old)), strict=True):
+        kept.assign(value)
     return None
 
 
-def _start_afresh(optimizer: Any) -> None:
-    name = type(optimizer).__name__
-    logging.warning("The state of optimizer %s is not shaped like the weights: reset.", name)
+def _start_afresh(optimizer: Any, reason: str) -> None:
+    logging.warning("The state of optimizer %s %s: reset.", type(optimizer).__name__, reason)
 
 
 def _owners(optimizer: Any, weights: list) -> list:

@@ -37,7 +37,8 @@ def shrink(model: Any, plan: Plan | None = None) -> Any:
         A new plain model of the same flavor with fewer filters, independent of `sft_keras`.
 
     Raises:
-        UnsupportedError: the model cannot be read, was never built, or holds NaN.
+        UnsupportedError: the model cannot be read, was never built, holds NaN, or has a loss of
+            its own by `add_loss`.
         ArgumentError: the plan does not fit the model.
         ShrinkError: a layer would be left empty, or the proof failed.
 
@@ -48,6 +49,12 @@ def shrink(model: Any, plan: Plan | None = None) -> Any:
     """
     groups = ChannelGroups(model)
     require_finite(groups.model)
+    if flavors.has_loss_of_its_own(groups.model):  # which a new model would lack
+        raise UnsupportedError(
+            f"Model '{model.name}' has a loss or metric of its own, by add_loss() or add_metric(); "
+            "shrink a model without, made by Model(model.inputs, model.outputs), and give its loss "
+            "to compile()."
+        )
     if plan is not None:
         pruned = mask_of_plan(groups, plan)
         with masked(groups, pruned):
@@ -63,7 +70,7 @@ def _without(groups: ChannelGroups, mask: np.ndarray, model: Any) -> Any:
     """The shrunk model, from one whose masked filters are zero."""
     cuts = Cuts(groups, mask)
     small = clone(groups.model, cuts.config, cuts.arguments)
-    assign(small, map(cuts.value, flavors.variables(groups.model)))
+    assign(small, map(cuts.value, flavors.variables(groups.model)), groups.model)
     difference = prove_equal(groups, small, mask, cuts)
     compile_like(model, groups.model, small, cuts)
     logging.info(
@@ -80,7 +87,7 @@ def require_finite(model: Any) -> None:
     """
     for layer in model.layers:
         for weights in layer.get_weights():
-            if weights.dtype.kind not in "iub" and not np.isfinite(weights).all():
+            if weights.dtype.kind not in "iubOSU" and not np.isfinite(weights).all():
                 raise UnsupportedError(
                     f"Layer '{layer.name}' has NaN or infinite weights; "
                     "train the model again with a lower learning rate."

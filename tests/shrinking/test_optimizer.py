@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tf_keras
 
 import sft_keras
 from sft_keras import flavors
@@ -215,3 +216,18 @@ def test_variables_left_out_of_weight_decay_by_a_list_are_said(flavor, randomize
         sft_keras.shrink(model)
     assert caplog.text.count("Optimizer AdamW") == 1
     assert "exclude_from_weight_decay(var_names=...)" in caplog.text
+
+
+def test_the_product_of_nadam_stays(randomize):
+    model, *_ = _trained(tf_keras, randomize, tf_keras.optimizers.Nadam())
+    small = sft_keras.shrink(model)
+    (old,), (new,) = (flavors.unlisted_variables(x.optimizer) for x in (model, small))
+    assert 0 < float(new.numpy()) == float(old.numpy()) < 0.5
+
+
+def test_a_legacy_optimizer_starts_afresh_and_says_so(randomize, caplog):
+    model, *_ = _trained(tf_keras, randomize, tf_keras.optimizers.legacy.Adam())
+    with caplog.at_level("WARNING"):
+        small = sft_keras.shrink(model)
+    assert "The state of optimizer Adam is of tf_keras' legacy kind: reset." in caplog.text
+    assert int(small.optimizer.iterations) == 0

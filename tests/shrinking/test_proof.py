@@ -1,7 +1,9 @@
 """The proof fires, and names the layer, when a rule is wrong."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import sft_keras
 from sft_keras import flavors
@@ -13,6 +15,8 @@ from sft_keras.errors import ShrinkError, UnsupportedError
 from sft_keras.flavors import sampling
 from sft_keras.shrinking import proof
 from sft_keras.shrinking.cut import Cuts
+
+LOG = {"keras": keras.ops.log, "tf_keras": tf.math.log}
 
 
 @pytest.fixture
@@ -66,7 +70,7 @@ def test_removing_filters_that_are_not_zero_is_found(model):
     mask[np.flatnonzero(groups.prunable & ~mask)[0]] = True
     cuts = Cuts(groups, mask)
     small = flavors.rebuild(model, lambda layer: clone(layer, cuts.config))
-    assign(small, map(cuts.value, flavors.weights(model)))
+    assign(small, map(cuts.value, flavors.weights(model)), model)
     with pytest.raises(ShrinkError, match="at layer 'hidden'"):
         proof.prove_equal(groups, small, mask, cuts)
 
@@ -139,3 +143,82 @@ def test_random_inputs_have_the_structure_and_types_of_the_model(flavor):
     assert inputs["ids"].dtype == np.int32
     assert set(np.unique(inputs["ids"])) <= {0, 1}
     assert [x.shape for x in proof.outputs(model, inputs)] == [(3, 64, 2), (3, 5, 3)]
+
+
+def test_a_model_of_positive_numbers_is_proved_on_such(flavor, forgetful_layer):
+    x = flavor.Input((4,))
+    h = flavor.layers.Dense(6, activation="relu")(LOG[flavor.__name__](x + 1e-3))
+    stack = [forgetful_layer(flavor, 3.0), flavor.layers.Dense(6), flavor.layers.Dense(3)]
+    for layer in stack:
+        h = layer(h)
+    model = flavor.Model(x, h)
+    with pytest.raises(UnsupportedError, match=r"'scaled' \(Scaled\).*get_config\(\) leaves"):
+        sft_keras.shrink(model, sft_keras.plan(model))
+
+
+def test_nothing_but_nan_proves_nothing(flavor):
+    x = flavor.Input((4,))
+    log = LOG[flavor.__name__](-1.0 - x * x)
+    model = flavor.Model(x, flavor.layers.Dense(3)(flavor.layers.Dense(6)(log)))
+    with pytest.raises(UnsupportedError, match=r"makes NaN of any random input.*begin the model"):
+        sft_keras.shrink(model, sft_keras.plan(model))
+
+
+def test_a_layer_that_is_random_in_use_is_named(flavor):
+    class Noise(flavor.layers.Layer):
+        def call(self, x):
+            return x + np.random.default_rng().normal()
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    layers = [flavor.layers.Dense(6), Noise(name="noise"), flavor.layers.Dense(3)]
+    model = flavor.Sequential([flavor.Input((4,)), *layers])
+    # Run as they are written, for a traced call would keep the first of the numbers.
+    with pytest.raises(UnsupportedError, match=r"'noise' \(Noise\).*other numbers at each call"):
+        proof.require_faithful_copy(model)
+
+
+def test_the_proof_leaves_moving_statistics_alone(flavor, randomize):
+    x = flavor.Input((4,))
+    norm = flavor.layers.BatchNormalization()
+    h = norm(flavor.layers.Dense(6)(x), training=True)
+    model = randomize(flavor.Model(x, flavor.layers.Dense(3)(h)))
+    before = model.get_weights()
+    sft_keras.shrink(model, sft_keras.plan(model))
+    assert all(map(np.array_equal, before, model.get_weights()))
+
+
+def test_infinite_numbers_are_compared_by_their_signs():
+    assert proof.relative_difference([np.array([np.inf, 1])], [np.array([-np.inf, 1])]) == np.inf
+    assert proof.relative_difference([np.array([-np.inf, 1])], [np.array([-np.inf, 1])]) == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("rows", [1, 50])
+def test_random_indices_are_rows_of_the_embedding(flavor, dtype, rows):
+    inner = flavor.Sequential([flavor.Input((5,), dtype=dtype), flavor.layers.Embedding(rows, 3)])
+    ids = flavor.Input((5,), dtype=dtype)
+    inputs = proof.random_inputs(flavor.Model(ids, inner(ids)))
+    assert str(inputs.dtype) == dtype
+    assert set(np.unique(inputs)) <= set(range(min(rows, 2)))
+
+
+def test_an_open_size_is_as_large_as_the_layers_need(flavor, randomize):
+    layers = flavor.layers
+    convolutions = [layers.Conv1D(4, 80, strides=4), layers.Conv1D(4, 3, activation="relu")]
+    pool = layers.GlobalAveragePooling1D()
+    stack = [flavor.Input((None, 1)), *convolutions, pool, layers.Dense(2)]
+    model = randomize(flavor.Sequential(stack))
+    assert proof.random_inputs(model).shape == (2, sampling.LARGER_SIZES[0], 1)
+    small = sft_keras.shrink(model, sft_keras.plan(model))
+    assert small.count_params() < model.count_params()
+
+
+def test_strings_are_refused_in_a_sentence(flavor):
+    layers = flavor.layers
+    reads = layers.TextVectorization(vocabulary=["a", "b"], output_sequence_length=4)
+    stack = [reads, layers.Embedding(4, 3), layers.Flatten(), layers.Dense(4), layers.Dense(2)]
+    model = flavor.Sequential([flavor.Input((1,), dtype="string", name="text"), *stack])
+    with pytest.raises(UnsupportedError, match=r"Input 'text' takes strings.*begin the model"):
+        sft_keras.shrink(model, sft_keras.plan(model))

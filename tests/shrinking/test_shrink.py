@@ -6,10 +6,13 @@ import sys
 import ml_dtypes
 import numpy as np
 import pytest
+import tensorflow as tf
+import tf_keras
 
 import sft_keras
 from sft_keras import flavors
 from sft_keras.channels.mask import apply_mask, read_mask
+from sft_keras.cloning import compiled_copy
 from sft_keras.errors import ShrinkError, UnsupportedError
 from sft_keras.shrinking.proof import outputs, random_inputs, relative_difference
 
@@ -224,3 +227,65 @@ def test_weights_are_equal_where_nothing_was_cut(flavor, masked):
     kept = [(a, b) for a, b in pairs if a.shape == b.shape]
     assert kept
     assert all(np.array_equal(flavors.to_numpy(a), flavors.to_numpy(b)) for a, b in kept)
+
+
+def _with_block(k):
+    """A model with a layer of two Dense, of which the first is frozen."""
+
+    class Block(k.layers.Layer):
+        def build(self, shape):
+            self.first, self.second = k.layers.Dense(4), k.layers.Dense(4)
+            self.first.build(shape)
+            self.second.build((None, 4))
+            self.built = True
+
+        def call(self, x):
+            return self.second(self.first(x))
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    block = Block(name="block")
+    head = [k.layers.Dense(6, activation="relu"), k.layers.Dense(2)]
+    model = k.Sequential([k.Input((4,)), block, *head])
+    block.first.trainable = False
+    return model
+
+
+def _reopened(k):
+    """A model with a frozen model inside, whose last layer is not."""
+    inner = k.Sequential([k.Input((4,)), k.layers.Dense(6, activation="relu"), k.layers.Dense(4)])
+    inner.trainable = False
+    inner.layers[-1].trainable = True
+    x = k.Input((4,))
+    return k.Model(x, k.layers.Dense(2)(inner(x)))
+
+
+@pytest.mark.parametrize("make", [_with_block, _reopened])
+def test_layers_inside_of_others_stay_frozen(flavor, make, randomize):
+    model = randomize(make(flavor))
+    model.compile("sgd", "mse")
+    small = sft_keras.shrink(model, sft_keras.plan(model))
+    assert small.count_params() < model.count_params()
+    for copy in (small, compiled_copy(model)):
+        flags = [[x.trainable for x in flavors.with_all_inside(m)] for m in (model, copy)]
+        assert flags[0] == flags[1]
+        assert len(copy.trainable_weights) == len(model.trainable_weights)
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    assert np.array_equal(compiled_copy(model).predict(x), model.predict(x))
+
+
+def test_a_loss_of_the_model_itself_is_refused():
+    for add in (
+        lambda model: model.add_loss(lambda: tf.reduce_sum(model.layers[-1].kernel)),
+        lambda model: model.add_loss(tf.reduce_sum(model.output)),
+        lambda model: model.add_metric(tf.reduce_sum(model.output), name="sum"),
+    ):
+        model = _net(tf_keras)
+        add(model)
+        with pytest.raises(UnsupportedError, match=r"add_loss\(\).*Model\(model.inputs"):
+            sft_keras.shrink(model, sft_keras.plan(model))
+        found = [str(x) for x in sft_keras.quantization.problems(model)]
+        assert any("add_loss()" in x for x in found)
+        without = tf_keras.Model(model.inputs, model.outputs)
+        assert sft_keras.shrink(without, sft_keras.plan(without)).count_params()
