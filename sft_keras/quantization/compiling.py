@@ -59,6 +59,7 @@ def _optimizer(optimizer: Any) -> Any:
         return None
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that of LossScaleOptimizer
     config = optimizer.get_config()
+    config.pop("is_legacy_optimizer", None)  # which tf_keras notes of its class
     if "learning_rate" in config:
         config["learning_rate"] = _current_rate(optimizer)
     fresh = _like(tf_keras.optimizers, optimizer, config)
@@ -97,7 +98,7 @@ def _named(module: Any) -> Any:
         if isinstance(value, str):
             return _known(module, value)
         if inspect.isfunction(value):
-            return _known(module, value.__name__) if _is_builtin(value) else value
+            return _known(module, value.__name__) if flavors.is_of_keras(value) else value
         if not hasattr(value, "get_config"):  # a method, a partial, an object that can be called
             return value
         return _like(module, value, flavors.loss_config(value))
@@ -117,7 +118,7 @@ def _like(module: Any, thing: Any, config: dict) -> Any:
     """A fresh object of the tf_keras class with the same name as that of `thing`."""
     kind = type(thing).__name__
     new_class = getattr(module, kind, None)
-    if new_class is None or not _is_builtin(type(thing)):
+    if new_class is None or not flavors.is_of_keras(type(thing)):
         raise _missing(kind)
     known = arguments(new_class)
     if module is tf_keras.losses and "reduction" in config:
@@ -130,10 +131,6 @@ def _reduction(kind: str, reduction: Any) -> str:
         reason = f"is a {kind} with reduction={reduction!r}, which tf_keras has not"
         raise Unportable(reason, f"use one of {', '.join(map(repr, REDUCTIONS))}")
     return REDUCTIONS[reduction]
-
-
-def _is_builtin(thing: Any) -> bool:
-    return thing.__module__.partition(".")[0] in ("keras", "tf_keras")
 
 
 def _missing(name: str) -> Unportable:

@@ -125,6 +125,10 @@ def _prepare(
         Problem(name, f"is an Input of the dynamic shape {shape}", "give it fixed sizes")
         for name, shape in flavors.open_inputs(model).items()
     ]
+    if flavors.has_loss_of_its_own(model):
+        reason = "has a loss or metric of its own, by add_loss() or add_metric()"
+        way_out = "take Model(model.inputs, model.outputs), and give its loss to compile()"
+        found.append(Problem(model.name, reason, way_out))
     settings = compiling.settings(model, found)
     rewritten = port(model, found)
     for rewrite in PASSES:

@@ -1,5 +1,6 @@
 """Ports a model to tf_keras, the only Keras that TFMOT takes."""
 
+import inspect
 import itertools
 from collections import OrderedDict
 from typing import Any
@@ -113,13 +114,15 @@ class _Walk:
         self._lineage.name_apart()
         return made
 
-    def _run(self, model: Any, inputs: list, outer: tuple[str, ...]) -> list:
+    def _run(
+        self, model: Any, inputs: list, outer: tuple[str, ...], mode: bool | None = None
+    ) -> list:
         new = dict(zip(map(id, flavors.inputs(model)), inputs, strict=True))
         for call in _read_calls(model):
             args, kwargs = tree.map_structure(
                 lambda x: new[id(x)] if flavors.is_symbolic(x) else x, (call.args, call.kwargs)
             )
-            made = self._apply(call, args, kwargs, outer)
+            made = self._apply(call, args, _in_mode(mode, call, kwargs), outer)
             if not flavors.is_model(call.layer):
                 name = self._names.get(id(call.layer), call.layer.name)
                 path = "/".join((*outer, call.layer.name))
@@ -130,7 +133,7 @@ class _Walk:
     def _apply(self, call: flavors.Call, args: tuple, kwargs: dict, outer: tuple[str, ...]) -> Any:
         if flavors.is_model(call.layer):
             inputs = _nested_inputs(call.layer, args, kwargs)
-            return self._run(call.layer, inputs, (*outer, call.layer.name))
+            return self._run(call.layer, inputs, (*outer, call.layer.name), kwargs.get("training"))
         try:
             if flavors.is_operator(call.layer):
                 name = self._unique(call.layer.name.replace(".", "_").lstrip("_"), outer)
@@ -176,6 +179,17 @@ class _Walk:
         batch_size = x.shape[0] if len(x.shape) else None
         self.stand_ins.append(tf_keras.Input(tuple(x.shape[1:]), batch_size=batch_size))
         return self.stand_ins[-1]
+
+
+def _in_mode(mode: bool | None, call: flavors.Call, kwargs: dict) -> dict:
+    """The keywords of a call in a model that was called with `training=mode`.
+
+    In Keras 3 the mode of the outermost call goes for all, whatever the others were given.
+    """
+    own = flavors.is_tf_keras(call.layer) and kwargs.get("training") is None
+    if mode is None or not own or "training" not in inspect.signature(call.layer.call).parameters:
+        return kwargs
+    return {**kwargs, "training": mode}
 
 
 def _nested_inputs(model: Any, args: tuple, kwargs: dict) -> list:

@@ -150,11 +150,12 @@ def _require_convertible(model: Any) -> None:
 
 
 def _require_quantizable(model: Any, chosen: Mapping[str, str]) -> None:
-    from sft_keras.quantization import limits
+    from sft_keras.quantization import limits, masking
     from sft_keras.quantization.problem import require_none
 
     floats = {name for name, dtype in chosen.items() if dtype == "float32"}
-    require_none(limits.problems(model, floats), model.name)
+    found = [*limits.problems(model, floats), *masking.problems(model, floats)]
+    require_none(found, model.name)
 
 
 def _slots(model: Any) -> list[Slot]:

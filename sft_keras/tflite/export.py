@@ -1,6 +1,7 @@
 """Writes a Keras model as a SavedModel with batch 1 and readable names, for the converter."""
 
 import dataclasses
+import keyword
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -119,7 +120,9 @@ def readable(names: Iterable[str]) -> list[str]:
     """Names as a signature may have them: identifiers, each once, without TFMOT's prefix."""
     result: list[str] = []
     for name in names:
-        plain = re.sub(r"\W", "_", name.removeprefix("quant_"))
+        plain = re.sub(r"[^0-9A-Za-z_]", "_", name.removeprefix("quant_")).lstrip("_") or "tensor"
+        if keyword.iskeyword(plain) or plain == "self":  # TensorFlow makes arguments of them
+            plain += "_"
         unique, number = plain, 1
         while unique in result:
             unique, number = f"{plain}_{number}", number + 1

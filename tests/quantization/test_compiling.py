@@ -68,6 +68,14 @@ def test_what_the_optimizer_of_tf_keras_has_not_is_said(caplog):
     assert "Adam has no gradient_accumulation_steps=2: trained without" in record.getMessage()
 
 
+def test_an_optimizer_of_tf_keras_loses_nothing(caplog):
+    model = tf_keras.Sequential([tf_keras.Input((4,)), tf_keras.layers.Dense(2)])
+    model.compile("adam", "mse")
+    with caplog.at_level("WARNING"):
+        assert isinstance(quantize(model).optimizer, tf_keras.optimizers.Adam)
+    assert not caplog.records
+
+
 @pytest.mark.parametrize("library", [keras, tf_keras])
 def test_what_is_left_out_of_weight_decay_stays_out(library):
     model = library.Sequential([library.Input((3,)), library.layers.Dense(2)])

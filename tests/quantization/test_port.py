@@ -6,6 +6,7 @@ import pytest
 import tf_keras
 from keras import layers, ops
 
+import sft_keras
 from sft_keras import flavors
 from sft_keras.errors import UnsupportedError
 from sft_keras.quantization import problems, to_tf_keras
@@ -519,3 +520,16 @@ def test_a_port_that_computes_something_else_is_refused(monkeypatch):
 def test_what_is_no_model_is_refused(thing):
     with pytest.raises(UnsupportedError, match=r"Expected a keras.Model"):
         to_tf_keras(thing)
+
+
+def test_the_mode_of_a_nested_model_goes_for_its_layers(randomize):
+    layers = tf_keras.layers
+    inner_layers = [layers.Dense(8), layers.BatchNormalization(), layers.Dropout(0.5)]
+    inner = tf_keras.Sequential([tf_keras.Input((8,)), *inner_layers])
+    x = tf_keras.Input((8,))
+    model = randomize(tf_keras.Model(x, layers.Dense(2)(inner(x, training=False))))
+    port, data = to_tf_keras(model), np.ones((4, 8), "float32")
+    assert np.array_equal(port(data, training=True), port(data, training=False))
+    qat = sft_keras.quantize(model)
+    qat(data, training=True)  # finds the ranges
+    assert np.array_equal(qat(data, training=True), qat(data, training=False))

@@ -147,6 +147,46 @@ def test_a_layer_that_no_int8_file_computes_is_named_before_the_work(make, reaso
         convert(model, pair[0])
 
 
+def reads_a_mask(library, kind, nested=False):
+    """A model in which a layer of some kind reads the mask of an Embedding."""
+    layers = library.layers
+    make = {
+        "LSTM": lambda x: layers.LSTM(4, name="reader")(x),
+        "Bidirectional": lambda x: layers.Bidirectional(layers.GRU(4), name="reader")(x),
+        "MultiHeadAttention": lambda x: layers.MultiHeadAttention(2, 2, name="reader")(x, x),
+        "GlobalAveragePooling1D": lambda x: layers.GlobalAveragePooling1D(name="reader")(x),
+        "Conv1D": lambda x: layers.Conv1D(4, 3, name="reader")(x),
+    }[kind]
+    tokens = library.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True, name="embedding")(tokens)
+    inside = library.Input((6, 4))
+    y = library.Model(inside, make(inside))(x) if nested else make(x)
+    return library.Model(tokens, layers.Dense(3, name="head")(layers.Flatten()(y)))
+
+
+TOKENS = np.arange(240, dtype="int32").reshape(40, 6) % 9
+
+
+@pytest.mark.usefixtures("no_child")
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    "kind", ["LSTM", "Bidirectional", "MultiHeadAttention", "GlobalAveragePooling1D"]
+)
+def test_a_layer_that_reads_a_mask_is_named_before_the_work(kind, nested, flavor):
+    model = reads_a_mask(flavor, kind, nested)
+    with pytest.raises(UnsupportedError, match=f"'reader' is a {kind} that reads a mask.*mask_zer"):
+        convert(model, TOKENS)
+
+
+@pytest.mark.usefixtures("in_process")
+def test_a_mask_that_nobody_reads_is_no_matter(flavor, randomize):
+    model = randomize(reads_a_mask(flavor, "Conv1D"))
+    lite = convert(model, TOKENS, target="litert")
+    (found,) = runtimes.run("litert", lite.content, [TOKENS])
+    expected = model.predict(TOKENS, verbose=0)
+    assert np.std(lite.dequantize_output(found) - expected) < 0.05 * np.std(expected)
+
+
 @pytest.mark.usefixtures("no_child")
 @pytest.mark.parametrize("library", [keras, tf_keras])
 def test_nan_weights_are_refused_by_layer(library):
@@ -299,6 +339,17 @@ def test_inputs_may_have_the_names_of_what_saves_them():
     rng = np.random.default_rng(0)
     lite = convert(model, {name: rng.normal(size=(20, 4)) for name in ("file", "allow_pickle")})
     assert [details.name for details in lite.inputs] == ["file", "allow_pickle"]
+
+
+@pytest.mark.usefixtures("in_process")
+@pytest.mark.parametrize("name", ["_x", "é", "self", "class", "x y"])
+def test_whatever_an_input_is_called(name, flavor):
+    x = flavor.Input((4,), name=name)
+    model = flavor.Model(x, flavor.layers.Dense(2, name="out")(x))
+    data = np.random.default_rng(0).normal(size=(20, 4)).astype("float32")
+    lite = convert(model, data, target="litert")
+    assert lite.inputs[0].name.isidentifier()
+    lite.quantize_input(data)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "dynamic"])

@@ -196,3 +196,27 @@ def test_a_layer_that_becomes_part_of_another_is_named(x):
     net = [keras.Input((8, 8, 3)), LAYERS.Conv2D(4, 3), norm, LAYERS.Flatten()]
     with pytest.raises(ArgumentError, match="'norm' is in layer_dtypes, but becomes part"):
         sft_keras.quantize(keras.Sequential(net), layer_dtypes={"norm": "float32"})
+
+
+def masked_model(library):
+    layers = library.layers
+    tokens = library.Input((6,), dtype="int32")
+    x = layers.Embedding(9, 4, mask_zero=True, name="embedding")(tokens)
+    x = layers.MultiHeadAttention(2, 2, name="attention")(x, x)
+    x = layers.GlobalAveragePooling1D(name="pool")(x)
+    return library.Model(tokens, layers.Dense(3, name="head")(x))
+
+
+@pytest.mark.parametrize("library", [keras, tf_keras])
+def test_a_mask_stays_within_its_part(library, randomize):
+    model = randomize(masked_model(library))
+    tokens = np.arange(240, dtype="int32").reshape(40, 6) % 9
+    with pytest.raises(UnsupportedError, match=r"'attention' is a .*reads a mask"):
+        convert(model, tokens, layer_dtypes={"embedding": "float32", "pool": "float32"})
+    readers = dict.fromkeys(["attention", "pool"], "float32")
+    with pytest.raises(UnsupportedError, match=r"'embedding' .* hands a mask on to 'attention'"):
+        convert(model, tokens, layer_dtypes=readers, target="litert")
+    lite = convert(model, tokens, layer_dtypes={"embedding": "float32", **readers}, target="litert")
+    (found,) = runtimes.run("litert", lite.content, [tokens])
+    expected = model.predict(tokens, verbose=0)
+    assert np.std(lite.dequantize_output(found) - expected) < 0.05 * np.std(expected)

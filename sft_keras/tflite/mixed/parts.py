@@ -7,6 +7,7 @@ from typing import Any
 from keras import tree
 
 from sft_keras import flavors
+from sft_keras.errors import UnsupportedError
 
 
 @dataclasses.dataclass
@@ -36,6 +37,9 @@ def split(model: Any, dtype_of: Callable[[Any], str]) -> list[Part]:
     Returns:
         A part for each dtype. What one makes another takes, or is an output of the whole.
 
+    Raises:
+        UnsupportedError: what one part makes for another carries a mask.
+
     Example:
         >>> split(model, lambda layer: "float32" if layer.name == "stem" else "int8")
     """
@@ -44,11 +48,21 @@ def split(model: Any, dtype_of: Callable[[Any], str]) -> list[Part]:
     taken = {id(x) for x in flavors.outputs(model)}
     for call in calls:
         own = dtype_of(call.layer)
-        taken |= {id(x) for x in call.inputs if maker.get(id(x)) != own}
+        others = [x for x in call.inputs if maker.get(id(x)) != own]
+        taken |= {id(x) for x in others}
+        for x in filter(flavors.has_mask, others):
+            raise _masked(flavors.producer(x), maker.get(id(x)), call.layer, own)
     return [
         _part(model, dtype, [c for c in calls if dtype_of(c.layer) == dtype], taken)
         for dtype in dict.fromkeys(maker.values())
     ]
+
+
+def _masked(source: Any, dtype: str | None, layer: Any, other: str) -> UnsupportedError:
+    return UnsupportedError(
+        f"'{source.name}' is to compute in {dtype} and hands a mask on to '{layer.name}' in "
+        f"{other}, which a file loses; give both the same dtype, or leave the mask out."
+    )
 
 
 def _part(model: Any, dtype: str, calls: list[flavors.Call], taken: set[int]) -> Part:
