@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python.optimize import calibrator
 
-from sft_keras.tflite import calibration
+from sft_keras.tflite import calibration, pinning
 
 INTEGER_ONLY = {
     "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
@@ -84,14 +84,16 @@ def convert(folder: str, settings: Settings) -> bytes:
 
 @contextlib.contextmanager
 def _prepared() -> Iterator[None]:
-    """Lets what is calibrated be prepared for it."""
-    # There is no public place between conversion and calibration; a test notices when this is gone.
-    prepare = calibrator.add_intermediate_tensors
+    """Lets what is calibrated be prepared for it, and what was measured be changed."""
+    # There is no public place before or after calibration; tests notice when these are gone.
+    prepare, measure = calibrator.add_intermediate_tensors, calibrator.Calibrator.calibrate
     calibrator.add_intermediate_tensors = lambda content: calibration.prepared(prepare(content))
+    calibrator.Calibrator.calibrate = lambda *args: pinning.pinned(measure(*args))
     try:
         yield
     finally:
         calibrator.add_intermediate_tensors = prepare
+        calibrator.Calibrator.calibrate = measure
 
 
 def _one_by_one(samples: str, inputs: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:

@@ -1,10 +1,11 @@
 """The gate's checks of scales: where numbers become others, or a runtime refuses or aborts."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
 
-from sft_keras.tflite import schema
+from sft_keras.tflite import constants, schema, tables, targets
 from sft_keras.tflite.promise import Promise
 
 # XNNPACK refuses a file with input scale * weight scale / output scale at or above this. Located
@@ -14,6 +15,8 @@ XNNPACK_RATIO_LIMIT = 256.0
 # Reference kernels and TFLite Micro need scale * 2**26 > 1: 1.5e-8 runs, 1.48e-8 aborts.
 SOFTMAX_SCALE = 2.0**-26
 COARSE_SCORES = 8.0  # of two scores that differ by one step the lower one gets e**-8
+TABLE_ERROR = 0.05  # outputs off by 0.047 of their range lost 4 % of their deviation, by 0.13 13 %
+LOGARITHM_ERROR = 0.1  # a softplus of which it is 0.05 lost 3 % of its deviation, of 0.16 31 %
 EMPTY_SCALE = 1e-8  # the converter widens an empty range to some 1e-6, which is 4e-9 a step
 SUMS = ("ADD", "SUB", "SQUARED_DIFFERENCE")
 SUM_SHIFTS = {"int8": 20, "int16": 15}  # bits by which ADD and SUB make inputs larger
@@ -22,7 +25,7 @@ MOVING = {
     *("RESHAPE", "SQUEEZE", "EXPAND_DIMS", "TRANSPOSE", "REVERSE_V2", "CONCATENATION", "PACK"),
     *("SLICE", "STRIDED_SLICE", "SPLIT", "UNPACK", "GATHER"),
 }
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+WEIGHTED = constants.WEIGHTED
 
 
 def seen_inputs(file: schema.File, promise: Promise) -> Iterator[str]:
@@ -91,6 +94,57 @@ def distinct_scores(file: schema.File, promise: Promise) -> Iterator[str]:
                     f"{operator} has an input scale of {scale:.1e}, in which scores cannot be told "
                     "apart: mask them by a constant of 0 and -1e9 that is added to them."
                 )
+
+
+def visible_numbers(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Constants, such as masks, in whose range the numbers beside them are lost."""
+    made = constants.made_by(file)
+    for operator in file.operators:
+        constant = constants.drowning(operator, made)
+        if constant is not None:
+            yield (
+                f"{operator} has a constant of {constant:.1e}, in whose range the other numbers "
+                "are lost: take one a little beyond them, such as -10 for a mask, or leave that "
+                "layer float with layer_dtypes=."
+            )
+
+
+def faithful_tables(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Functions in int16 that bend within a step of the table that LiteRT reads them from."""
+    if targets.named(promise.target).is_micro:  # it has none of them but RSQRT, which it computes
+        return
+    made = constants.made_by(file)
+    for operator in file.operators:
+        ends = (*operator.inputs[:1], *operator.outputs)
+        if operator.name not in tables.FUNCTIONS or len(ends) != 2:
+            continue
+        if any(t.dtype != "int16" or t.scales.size != 1 for t in ends):
+            continue
+        error = tables.worst_error(operator, made)
+        if error > TABLE_ERROR:
+            yield (
+                f"{operator} is read from a table in int16, which is off by up to {error:.0%} of "
+                "its range because the function bends within a step of its input: leave that "
+                "layer float with layer_dtypes=, or keep its input in a smaller range."
+            )
+
+
+def close_logarithms(file: schema.File, promise: Promise) -> Iterator[str]:
+    """Logarithms in int8 of numbers so small that half a step of them makes a large difference."""
+    made = constants.made_by(file)
+    for operator in file.operators:
+        ends = (*operator.inputs[:1], *operator.outputs)
+        if operator.name != "LOG" or any(t.dtype != "int8" or t.scales.size != 1 for t in ends):
+            continue
+        source, (low, high) = ends[0], constants.low_high(ends[-1])
+        least = max(tables.least(source, made), math.exp(low))
+        error = math.log1p(float(source.scales[0]) / 2 / least) / max(-low, high)
+        if error > LOGARITHM_ERROR:
+            yield (
+                f"{operator} of int8 takes numbers that are small beside a step of its input, so "
+                f"that it is off by up to {error:.0%} of its range: leave that layer float with "
+                "layer_dtypes=, or keep its input in a smaller range."
+            )
 
 
 def moderate_scales(file: schema.File, promise: Promise) -> Iterator[str]:
