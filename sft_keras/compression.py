@@ -10,6 +10,7 @@ from sft_keras.backups import Backup, data_settings, fingerprint
 from sft_keras.callbacks import SoftFilterPrune
 from sft_keras.cloning import compiled_copy
 from sft_keras.distillation import Distill
+from sft_keras.labels import require_labels
 from sft_keras.quantization import problems, quantize
 from sft_keras.quantization.problem import require_none
 from sft_keras.shrinking import shrink
@@ -72,6 +73,7 @@ def compress(
         A `Compression` with the model of each stage, the int8 file and its verification.
 
     Raises:
+        DataError: `train` or `val` has no labels, and the model's loss compares with them.
         UnsupportedError: the model is not compiled, has no prunable filter, or holds what cannot
             be quantized.
         FileError: what `backup` holds is of another model, other data or other arguments, or it
@@ -85,6 +87,7 @@ def compress(
     """
     flavors.require_tensorflow("compress()")
     require_none(problems(model), model.name)
+    require_labels(model, train=train, val=val)
     prune = prune or SoftFilterPrune()
     pruned = compiled_copy(model)
     logging.info("Pruning '%s' for %d epochs.", model.name, epochs)

@@ -20,7 +20,7 @@ from ai_edge_litert import schema_py_generated as schema
 from sft_keras import exporting
 from sft_keras.android import tables
 from sft_keras.errors import ArgumentError, FileError
-from sft_keras.tflite.lite_model import LiteModel, TensorDetails
+from sft_keras.tflite.lite_model import LiteModel, TensorDetails, require_lite
 from sft_keras.tflite.packing import packed
 from sft_keras.tflite.schema import damage_refused
 
@@ -100,14 +100,15 @@ def with_metadata(
         A `LiteModel` that computes the same.
 
     Raises:
-        ArgumentError: `labels` do not fit the output, or `mean` and `std` an input, or a text is
-            no Unicode.
+        ArgumentError: `lite` is no `LiteModel`, `labels` do not fit the output, or `mean` and
+            `std` an input, or a text is no Unicode.
         FileError: the file is damaged.
 
     Example:
         >>> lite = sft_keras.android.with_metadata(lite, labels=["no", "yes"], std=255)
         >>> lite.save("model.tflite")
     """
+    require_lite(lite, "with_metadata()")
     exporting.require_labels(lite, labels)
     texts = {"name": name, "description": description, "version": version}
     for field, text in texts.items():
@@ -141,12 +142,14 @@ def read_metadata(lite: LiteModel) -> Metadata | None:
         A `Metadata`, or None where the file has none.
 
     Raises:
+        ArgumentError: `lite` is no `LiteModel`.
         FileError: they are damaged, or the labels they name are not there.
 
     Example:
         >>> sft_keras.android.read_metadata(lite).outputs[0].labels
         ('no', 'yes')
     """
+    require_lite(lite, "read_metadata()")
     try:
         content = _entry(lite.content)
         if content is None:

@@ -10,7 +10,7 @@ import numpy as np
 from sft_keras import __version__, exporting, writing
 from sft_keras.android import metadata
 from sft_keras.errors import ArgumentError, UnsupportedError
-from sft_keras.tflite.lite_model import LiteModel, TensorDetails
+from sft_keras.tflite.lite_model import LiteModel, TensorDetails, require_lite
 
 LITERT_VERSION = "2.3.0"  # of the Maven packages that the Kotlin is written for
 KEYWORDS = {
@@ -76,13 +76,14 @@ def export(
 
     Raises:
         UnsupportedError: an input or output has a size or dtype that the Kotlin cannot have.
-        ArgumentError: `name` or `package` is no identifier, or `labels`, `mean` or `std` do not
-            fit.
+        ArgumentError: `lite` is no `LiteModel`, `name` or `package` is no identifier, or `labels`,
+            `mean` or `std` do not fit.
         FileError: the folder has files already, or cannot be written.
 
     Example:
         >>> sft_keras.android.export(lite, "phone/", labels=["no", "yes"], mean=127.5, std=127.5)
     """
+    require_lite(lite, "android.export()")
     exporting.require_identifier(name)
     _require_package(package)
     _require_exportable(lite, labels)

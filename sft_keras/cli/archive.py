@@ -10,6 +10,7 @@ from typing import Any
 from sft_keras.cli import layer_sizes
 from sft_keras.errors import FileError
 from sft_keras.tflite import child
+from sft_keras.tflite.schema import IDENTIFIER
 
 # Keras does not compress. A file of another's that blows up to more than this is no model.
 MOST_BYTES, MOST_TIMES = 2**30, 100
@@ -21,6 +22,7 @@ WEIGHTS_A_BYTE = 2  # with four bits each
 FEW_WEIGHTS = 2**27  # that may be guessed wrongly
 SECONDS, BYTES_A_SECOND = 60, 1e6  # that reading the weights may take, at the slowest
 WEIGHTS = "model.weights.h5"
+HDF5 = b"\x89HDF\r\n\x1a\n"  # what such a file begins with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +53,7 @@ def read(path: str) -> Archive:
     if not Path(path).is_file():
         raise FileError(f"There is no file '{path}'; give an existing .keras file.")
     try:
+        _require_no_other_format(path)
         with zipfile.ZipFile(path) as archive:
             size = _unpacked_size(path, archive)
             weights = archive.getinfo(WEIGHTS).file_size
@@ -70,6 +73,23 @@ def read(path: str) -> Archive:
         raise FileError(
             f"'{path}' is not a whole .keras file; save the model again with model.save()."
         ) from error
+
+
+def _require_no_other_format(path: str) -> None:
+    """Refuses the files of Keras that have another ending, and `.tflite` files."""
+    with open(path, "rb") as file:
+        head = file.read(len(HDF5))
+    saved_as = f"save the model with model.save('{Path(path).stem}.keras')"
+    if head == HDF5:
+        raise FileError(
+            f"'{path}' is an HDF5 file, of a model or of weights alone, and no .keras file; load "
+            f"it with Keras and {saved_as}."
+        )
+    if head[4:] == IDENTIFIER:
+        raise FileError(
+            f"'{path}' is a .tflite file, which no model can be loaded from; {saved_as} before it "
+            "is converted, and give that."
+        )
 
 
 def _unpacked_size(path: str, archive: zipfile.ZipFile) -> int:

@@ -31,7 +31,7 @@ def load(args: argparse.Namespace, model: Any | None = None) -> datasets.Dataset
         return datasets.load(args.dataset, image_size=args.image_size, **given)
     shape, outputs = _shapes(model)
     data = datasets.load(args.dataset, **_image_options(shape), **given)
-    _require_fit(data, shape, outputs, f"'{model.name}'")
+    _require_fit(data, shape, outputs, _named(model))
     return data
 
 
@@ -66,6 +66,11 @@ def _require_class_numbers(model):
         )
 
 
+def _named(model):
+    # A file's name is its path, and has quotes already.
+    return model.name if isinstance(model, LiteModel) else f"'{model.name}'"
+
+
 def _shapes(model):
     """The shape of one sample, and the number of outputs."""
     if isinstance(model, LiteModel):
@@ -74,13 +79,13 @@ def _shapes(model):
         inputs, outputs = flavors.inputs(model), flavors.outputs(model)
     if len(inputs) != 1:
         raise UnsupportedError(
-            f"Model '{model.name}' has {len(inputs)} inputs and a dataset feeds one; "
+            f"Model {_named(model)} has {len(inputs)} inputs and a dataset feeds one; "
             "use the Python functions for such a model."
         )
     if len(outputs[0].shape) < 2:
         raise UnsupportedError(
-            f"Model '{model.name}' puts out single numbers, and a dataset's classes need one each; "
-            "use the Python functions for such a model."
+            f"Model {_named(model)} puts out single numbers, and a dataset's classes need one "
+            "each; use the Python functions for such a model."
         )
     return tuple(inputs[0].shape[1:]), outputs[0].shape[-1]
 

@@ -24,7 +24,9 @@ from sft_keras.cli import (
     quiet,
     shrink,
     verify,
+    wording,
 )
+from sft_keras.cli.parser import CommandParser
 from sft_keras.errors import SftKerasError
 
 COMMANDS = (
@@ -57,7 +59,7 @@ def _run_command(args: argparse.Namespace) -> int:
     try:
         args.run(args)
     except SftKerasError as error:
-        sys.stderr.write(f"sft-keras: {error}\n")
+        sys.stderr.write(f"sft-keras: {wording.for_commands(str(error))}\n")
         return error.exit_code
     except (OSError, MemoryError) as error:
         sys.stderr.write(f"sft-keras: {_of_the_system(error)}\n")
@@ -95,7 +97,9 @@ def _parser() -> argparse_flags.ArgumentParser:
         "--flagfile=FILE reads flags from a file.",
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", required=True, parser_class=CommandParser
+    )
     for module in COMMANDS:
         description = (module.__doc__ or "").strip()
         command = commands.add_parser(

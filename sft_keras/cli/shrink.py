@@ -6,7 +6,7 @@ sft-keras shrink model.keras small.keras --plan=plan.json
 
 import argparse
 
-from sft_keras.cli import arguments, files
+from sft_keras.cli import arguments, files, quiet
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +19,7 @@ def run(args: argparse.Namespace) -> None:
     """Loads, shrinks and saves."""
     files.require_writable(args.output, ".keras", args.overwrite)
 
+    quiet.import_tensorflow()
     import sft_keras
 
     plan = sft_keras.Plan.load(args.plan) if args.plan else None

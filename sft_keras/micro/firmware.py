@@ -12,7 +12,7 @@ from sft_keras.micro import golden
 from sft_keras.micro.memory import OperatorMemory, memory_by_operator
 from sft_keras.tflite import gate, targets
 from sft_keras.tflite.arena import arena_size
-from sft_keras.tflite.lite_model import LiteModel, TensorDetails
+from sft_keras.tflite.lite_model import LiteModel, TensorDetails, require_lite
 from sft_keras.tflite.runtimes.adapters import MICRO_ARENA
 
 MARGIN = 1.25  # of the arena measured here: other kernels keep other scratch memory
@@ -59,7 +59,8 @@ def export(
 
     Raises:
         UnsupportedError: the file computes in float, or TFLite Micro lacks something.
-        ArgumentError: `name` is no identifier, or `labels` do not fit the output.
+        ArgumentError: `lite` is no `LiteModel`, `name` is no identifier, or `labels` do not fit
+            the output.
         DataError: `samples` do not fit the inputs.
         FileError: the folder has files already, or cannot be written.
         MissingExtraError: `tflite-micro`, which runs the golden vectors, is not installed.
@@ -67,6 +68,7 @@ def export(
     Example:
         >>> sft_keras.micro.export(lite, "firmware/", labels=["yes", "no"])
     """
+    require_lite(lite, "micro.export()")
     exporting.require_identifier(name)
     _require_exportable(lite)
     exporting.require_labels(lite, labels)

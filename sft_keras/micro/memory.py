@@ -7,7 +7,7 @@ import numpy as np
 
 from sft_keras.errors import UnsupportedError
 from sft_keras.tflite import schema
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_lite
 
 
 class OperatorMemory(NamedTuple):
@@ -36,12 +36,14 @@ def memory_by_operator(lite: LiteModel) -> list[OperatorMemory]:
         One `OperatorMemory` an operator, in the order that they run in.
 
     Raises:
+        ArgumentError: `lite` is no `LiteModel`.
         UnsupportedError: the file has control flow, or sizes known only when it runs.
 
     Example:
         >>> max(memory_by_operator(lite), key=lambda x: x.bytes)
         OperatorMemory(operator="CONV_2D 'conv2d'", bytes=9216)
     """
+    require_lite(lite, "memory_by_operator()")
     if len(lite.file.subgraphs) > 1:
         raise UnsupportedError(
             f"{lite.name} has control flow, whose memory depends on the data; convert a model "

@@ -11,7 +11,7 @@ from typing import Any
 from sft_keras.errors import ArgumentError, MissingExtraError, UnsupportedError
 from sft_keras.tables import aligned
 from sft_keras.tflite import child
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_named_lites
 
 ACCELERATORS = (
     *(f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)),
@@ -96,7 +96,8 @@ def ethos_u(
         An `EthosUReport`: print it; `report["pruned"].lite.save(path)` writes the compiled file.
 
     Raises:
-        ArgumentError: there is no file, or nobody knows the accelerator.
+        ArgumentError: there is no file, or something else than `LiteModel`s by name, or nobody
+            knows the accelerator.
         MissingExtraError: `ethos-u-vela` is not installed.
         UnsupportedError: Vela cannot compile one of the files.
 
@@ -105,6 +106,7 @@ def ethos_u(
         >>> report["pruned"].cycles < report["dense"].cycles
         True
     """
+    require_named_lites(models, "ethos_u()")
     if not models:
         raise ArgumentError("There is no file to compile; give at least one.")
     if accelerator not in ACCELERATORS:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sft_keras import writing
-from sft_keras.errors import DataError, FileError
+from sft_keras import flavors, writing
+from sft_keras.errors import ArgumentError, DataError, FileError
 from sft_keras.reports import plot, table
 from sft_keras.reports.measure import Row, measure
 from sft_keras.tflite import LiteModel
@@ -92,6 +92,7 @@ def report(
         A `Report`: print it, or `save` it as text, Markdown, JSON and a picture.
 
     Raises:
+        ArgumentError: what is to be measured is no model, or has no name.
         DataError: no models, or `data` does not fit them.
         UnsupportedError: a model cannot be converted.
 
@@ -101,9 +102,25 @@ def report(
         >>> print(report)
         >>> report.save("out")
     """
+    _require_models(models)
     if not models:
         raise DataError("There is nothing to report on; give at least one model.")
     return Report(tuple(measure(models, data)), _filters(models), dict(history or {}))
+
+
+def _require_models(models: Any) -> None:
+    if not isinstance(models, Mapping):
+        raise ArgumentError(
+            f"report() takes models by name, not {type(models).__name__}; give a dict such as "
+            '{"float": model, "int8": lite}.'
+        )
+    for name, model in models.items():
+        if not isinstance(model, LiteModel) and not flavors.is_model(model):
+            raise ArgumentError(
+                f"report() with '{name}' takes a Keras model or a LiteModel, not "
+                f"{type(model).__name__}; load it with keras.saving.load_model(path) or "
+                "LiteModel.load(path)."
+            )
 
 
 def _filters(models: Mapping[str, Any]) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sft_keras.errors import MissingExtraError, UnsupportedError
 from sft_keras.tflite import child, runtimes
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_lite
 
 
 def arena_size(lite: LiteModel, timeout: float = 600) -> int:
@@ -24,6 +24,7 @@ def arena_size(lite: LiteModel, timeout: float = 600) -> int:
         Bytes, a multiple of 16.
 
     Raises:
+        ArgumentError: `lite` is no `LiteModel`.
         MissingExtraError: `tflite-micro` is not installed.
         UnsupportedError: TFLite Micro cannot run the file.
 
@@ -31,6 +32,7 @@ def arena_size(lite: LiteModel, timeout: float = 600) -> int:
         >>> sft_keras.tflite.arena_size(lite)
         3264
     """
+    require_lite(lite, "arena_size()")
     if importlib.util.find_spec("tflite_micro") is None:
         raise MissingExtraError(f"tflite-micro is not installed; {runtimes.INSTALL}.")
     with tempfile.TemporaryDirectory(prefix="sft_keras_") as temporary:

@@ -12,12 +12,13 @@ from absl import logging
 
 from sft_keras.errors import UnsupportedError
 from sft_keras.tables import aligned
-from sft_keras.tflite import child, comparison_plot, reference
+from sft_keras.tflite import child, comparison_plot
 from sft_keras.tflite.data import batches
 from sft_keras.tflite.deviation import Deviation
 from sft_keras.tflite.layer_outputs import LayerOutput, LayerOutputs
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_lite
 from sft_keras.tflite.matching import Matching, match, paired
+from sft_keras.tflite.reference import is_sound
 from sft_keras.tflite.schema import Tensor
 
 AT_ONCE = 8  # samples; all the activations of a large network for more would not fit in memory
@@ -143,6 +144,7 @@ def compare_layers(
         A `LayerComparison`: print it, or `plot` it.
 
     Raises:
+        ArgumentError: `lite` is no `LiteModel`.
         DataError: `data` does not fit the file.
         UnsupportedError: the model's graph cannot be read, its inputs are not the file's, the
             file's batch is not 1, or LiteRT cannot run it.
@@ -153,6 +155,7 @@ def compare_layers(
         pool    [1, 6]           0.002513  28.9     0.93 %      3.8        0.00 %     0.000691
         ...
     """
+    require_lite(lite, "compare_layers()")
     outputs = LayerOutputs(model)
     order = _input_order(outputs, lite)
     inputs = _collect(lite, data, limit)
@@ -198,7 +201,7 @@ def _run(
     np.savez(folder / "inputs.npz", *steps)
     logging.info("Running %d samples with %d tensors kept.", len(inputs[0]), len(matching.tensors))
     indices = {str(tensor.index) for tensor in matching.tensors.values()}
-    kernels = "optimized" if reference.broken_operators(lite.file) else "reference"
+    kernels = "reference" if is_sound("litert-ref", lite.file) else "optimized"
     try:
         child.run("sft_keras.tflite.comparison_process", [folder, kernels, *indices], timeout)
     except child.ChildError as error:

@@ -3,13 +3,14 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from sft_keras import writing
-from sft_keras.errors import DataError, FileError, UnsupportedError
+from sft_keras.errors import ArgumentError, DataError, FileError, UnsupportedError
 from sft_keras.tflite import schema
 from sft_keras.tflite.data import Slot
 
@@ -223,6 +224,46 @@ class LiteModel:
                 f"'{path}' cannot be read ({reason}); give the path of a .tflite file."
             ) from error
         return cls(content, f"'{path}'")
+
+
+def require_lite(value: Any, where: str) -> None:
+    """Refuses what is no `LiteModel`: the path or the bytes of a file, a Keras model, …
+
+    Args:
+        value: what a caller gave for one.
+        where: the function it was given to, or the argument.
+
+    Raises:
+        ArgumentError: says how to make one of it.
+    """
+    if not isinstance(value, LiteModel):
+        kind = type(value).__name__
+        raise ArgumentError(f"{where} takes a LiteModel, not {kind}; {_way_to_one(value)}.")
+
+
+def require_named_lites(values: Any, where: str) -> None:
+    """Refuses what is no dict of `LiteModel`s by name; an empty one passes.
+
+    Raises:
+        ArgumentError: says what to give.
+    """
+    if not isinstance(values, Mapping):
+        raise ArgumentError(
+            f"{where} takes files by name, not {type(values).__name__}; give a dict such as "
+            '{"dense": lite, "pruned": other}.'
+        )
+    for name, value in values.items():
+        require_lite(value, f"{where} with '{name}'")
+
+
+def _way_to_one(value: Any) -> str:
+    if isinstance(value, str | os.PathLike):
+        return f"read the file with LiteModel.load({os.fspath(value)!r})"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "wrap the bytes of a file: LiteModel(content)"
+    if hasattr(value, "get_config"):  # Keras is not loaded here to ask it
+        return "convert the model first: sft_keras.convert(model)"
+    return "make one with sft_keras.convert(model), or LiteModel.load(path)"
 
 
 def _tensor_details(tensor: schema.Tensor) -> TensorDetails:

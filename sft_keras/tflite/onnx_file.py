@@ -10,7 +10,7 @@ from typing import Any
 from sft_keras import writing
 from sft_keras.errors import MissingExtraError, UnsupportedError
 from sft_keras.tflite import child
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_lite
 
 OPSET = 13  # the first in which QuantizeLinear takes a scale for each channel
 
@@ -35,6 +35,7 @@ def to_onnx(
         timeout: seconds after which the conversion is stopped.
 
     Raises:
+        ArgumentError: `lite` is no `LiteModel`.
         MissingExtraError: `tf2onnx` is not installed.
         UnsupportedError: tf2onnx cannot convert the file.
         FileError: `path` exists, or cannot be written.
@@ -42,6 +43,7 @@ def to_onnx(
     Example:
         >>> sft_keras.tflite.to_onnx(lite, "model.onnx")
     """
+    require_lite(lite, "to_onnx()")
     if importlib.util.find_spec("tf2onnx") is None:
         raise MissingExtraError('tf2onnx is not installed; pip install "sft-keras[onnx]".')
     with tempfile.TemporaryDirectory(prefix="sft_keras_") as temporary:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sft_keras.tflite import gate, overwriting, scales, schema, targets
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_lite
 
 NPU_OPERATOR = "CUSTOM:ethos-u"
 CONVOLUTIONS = ("CONV_2D", "TRANSPOSE_CONV")
@@ -66,6 +66,7 @@ def check(lite: LiteModel, target: str) -> Preflight:
         A `Preflight`: print it, or ask for `.runs` and `.findings`.
 
     Raises:
+        ArgumentError: `lite` is no `LiteModel`.
         UnsupportedError: nobody knows the target.
         FileError: the file is truncated or corrupt.
 
@@ -74,6 +75,7 @@ def check(lite: LiteModel, target: str) -> Preflight:
         'model.tflite' runs on Arm Ethos-U55 with 128 multiply-accumulates
         - remark: CONV_2D 'first' has 20 filters, and 32 take as long: prune with width_multiple=16.
     """
+    require_lite(lite, "check()")
     known = targets.named(target)
     findings = [
         Finding(stops, text)
@@ -187,6 +189,15 @@ def _indistinct_scores(file: schema.File, target: targets.Target) -> Iterator[st
     yield from scales.distinct_scores(file, gate.Promise())
 
 
+def _lost_numbers(file: schema.File, target: targets.Target) -> Iterator[str]:
+    yield from scales.visible_numbers(file, gate.Promise())
+    yield from scales.close_logarithms(file, gate.Promise())
+
+
+def _coarse_tables(file: schema.File, target: targets.Target) -> Iterator[str]:
+    yield from scales.faithful_tables(file, gate.Promise(target=target.host))
+
+
 def _aborting_sums(file: schema.File, target: targets.Target) -> Iterator[str]:
     yield from scales.visible_sums(file, gate.Promise())
 
@@ -252,6 +263,14 @@ STOPS = (
         _misread_dense,
         _hybrid_operators,
     ),
-    *(_wrong_dtypes, _aborting_softmax, _indistinct_scores, _aborting_sums, _refused_scales),
+    *(
+        _wrong_dtypes,
+        _aborting_softmax,
+        _indistinct_scores,
+        _lost_numbers,
+        _coarse_tables,
+        _aborting_sums,
+        _refused_scales,
+    ),
 )
 REMARKS = (_resizable_inputs, _float_tensors, _left_to_the_host, _uneven_filters)

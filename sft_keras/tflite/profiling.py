@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 from sft_keras.errors import UnsupportedError
 from sft_keras.tables import aligned
 from sft_keras.tflite import lite_cost
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_lite
 from sft_keras.tflite.packing import packed
 from sft_keras.tflite.schema import damage_refused
 from sft_keras.tflite.speed import latency
@@ -93,6 +93,7 @@ def profile(
         A `Profile`.
 
     Raises:
+        ArgumentError: `lite` is no `LiteModel`.
         UnsupportedError: the file has control flow, or LiteRT cannot run it.
         FileError: the file is damaged, or an operator puts nothing out.
 
@@ -102,6 +103,7 @@ def profile(
         CONV_2D          net/first   0.0113   61.4 %  73,728   6.52
         ...
     """
+    require_lite(lite, "profile()")
     alone = [LiteModel(content, lite.name) for content in _operators_alone(lite)]
     names = [str(number) for number in range(len(alone))]
     times = latency(

@@ -4,7 +4,7 @@ import dataclasses
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from scipy import stats
@@ -12,7 +12,7 @@ from scipy import stats
 from sft_keras.errors import ArgumentError, UnsupportedError
 from sft_keras.tables import aligned
 from sft_keras.tflite import child, lite_cost
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_named_lites
 
 CONFIDENCE = 0.95
 HEAD = ("file", "ms", "middle half", "MACs", "speed-up", f"{CONFIDENCE:.0%} sure", "fewer MACs")
@@ -30,26 +30,39 @@ class Timing:
         return f"{self.median:.4g} ms ({self.low:.4g} to {self.high:.4g})"
 
 
+@overload
+def latency(
+    models: LiteModel, runs: int = ..., warmup: int = ..., threads: int = ..., timeout: float = ...
+) -> Timing: ...
+@overload
 def latency(
     models: Mapping[str, LiteModel],
+    runs: int = ...,
+    warmup: int = ...,
+    threads: int = ...,
+    timeout: float = ...,
+) -> dict[str, Timing]: ...
+def latency(
+    models: LiteModel | Mapping[str, LiteModel],
     runs: int = 100,
     warmup: int = 10,
     threads: int = 1,
     timeout: float = 600,
-) -> dict[str, Timing]:
+) -> Timing | dict[str, Timing]:
     """Times files on LiteRT, in turns, so that a busy moment of the machine hits all alike.
 
     Args:
-        models: the files, each under the name its result gets.
+        models: one file, or several, each under the name its result gets.
         runs: inferences of each file that count.
         warmup: inferences of each file before that.
         threads: CPU threads.
         timeout: seconds after which the measurement is stopped.
 
     Returns:
-        A `Timing` for each name.
+        The `Timing` of one file; of several, a dict with one for each name.
 
     Raises:
+        ArgumentError: there is no file, or something else than `LiteModel`s.
         UnsupportedError: LiteRT cannot run one of the files.
 
     Example:
@@ -57,6 +70,9 @@ def latency(
         >>> print(times["pruned"])
         0.0213 ms (0.0209 to 0.0221)
     """
+    if isinstance(models, LiteModel):
+        return latency({models.name: models}, runs, warmup, threads, timeout)[models.name]
+    _require_files(models, "latency()")
     milliseconds = _milliseconds(models, runs, warmup, threads, timeout)
     return {name: _timing(column) for name, column in zip(models, milliseconds.T, strict=True)}
 
@@ -146,7 +162,7 @@ def benchmark(
         A `Benchmark`.
 
     Raises:
-        ArgumentError: there is no file.
+        ArgumentError: there is no file, or something else than `LiteModel`s by name.
         UnsupportedError: LiteRT cannot run one of the files.
 
     Example:
@@ -156,8 +172,12 @@ def benchmark(
         shrunk  0.2635  0.2616 to 0.2712 15,207,616  2.40      2.39 to 2.40  3.62
         LiteRT, 1 thread(s), 1000 runs of each file, in turns
     """
-    if not models:
-        raise ArgumentError("There is no file to measure; give at least one.")
+    if isinstance(models, LiteModel):
+        raise ArgumentError(
+            "benchmark() compares files by name, and this is one alone; give a dict such as "
+            '{"dense": lite, "pruned": other}, or time one file with latency(lite).'
+        )
+    _require_files(models, "benchmark()")
     milliseconds = _milliseconds(models, runs, warmup, threads, timeout)
     macs = [lite_cost.macs(lite) for lite in models.values()]
     rows = []
@@ -167,6 +187,12 @@ def benchmark(
         fewer = macs[0] / macs[i] if i and macs[i] else None
         rows.append(BenchmarkRow(name, _timing(column), macs[i], speed, fewer))
     return Benchmark(tuple(rows), runs, threads)
+
+
+def _require_files(models: Any, where: str) -> None:
+    require_named_lites(models, where)
+    if not models:
+        raise ArgumentError("There is no file to measure; give at least one.")
 
 
 def _milliseconds(

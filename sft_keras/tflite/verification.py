@@ -1,7 +1,7 @@
 """`verify`: the same bytes on every installed runtime, on real data, in one table."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,15 @@ from absl import logging
 
 from sft_keras.errors import GateError
 from sft_keras.tables import aligned
-from sft_keras.tflite import reference as reference_kernels
 from sft_keras.tflite import runtimes
 from sft_keras.tflite.child import ChildError
+from sft_keras.tflite.clipping import Clipped, Clipping
 from sft_keras.tflite.data import batches
-from sft_keras.tflite.lite_model import LiteModel
+from sft_keras.tflite.lite_model import LiteModel, require_lite
+from sft_keras.tflite.reference import wrong_runtimes
 
 # TFLite Micro's kernels compute what these do, so all others are compared with them.
-REFERENCES = ("tflite-runtime-ref", "litert-ref", "litert")
-OTHER_REFERENCES = ("litert", "tflite-runtime")  # where reference kernels compute wrongly
+REFERENCES = ("tflite-runtime-ref", "litert-ref", "litert", "tflite-runtime")
 RUNS = "runs"
 CONV_NET = {
     *("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MAX_POOL_2D", "AVERAGE_POOL_2D", "MEAN"),
@@ -59,11 +59,12 @@ class Verification:
     Attributes:
         rows: one a runtime.
         samples: how many samples were run.
-        reference: the runtime that the others are compared with; None if none ran of
-            `REFERENCES`, or of `OTHER_REFERENCES` where there are `broken` operators.
+        reference: the runtime that the others are compared with: the first of `REFERENCES` that
+            ran and computes all of the file rightly; None if there is none.
         unit: what differences are counted in: `"int8 steps"`, or `"float32"` for a float file.
         conv_net: whether the file is in int8 and only has operators of convolutional networks.
-        broken: operators of the file that reference kernels compute wrongly.
+        broken: operators of the file that some runtimes compute wrongly, each with these.
+        clipped: for each quantized input, how much of the data it cannot hold.
     """
 
     rows: tuple[Row, ...]
@@ -71,7 +72,8 @@ class Verification:
     reference: str | None
     unit: str = "int8 steps"
     conv_net: bool = False
-    broken: tuple[str, ...] = ()
+    broken: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    clipped: tuple[Clipped, ...] = ()
 
     def __getitem__(self, runtime: str) -> Row:
         """The row of the runtime with this name."""
@@ -106,7 +108,8 @@ class Verification:
             "samples": self.samples,
             "reference": self.reference,
             "unit": self.unit,
-            "broken": list(self.broken),
+            "broken": {name: list(wrong) for name, wrong in self.broken.items()},
+            "clipped": [dataclasses.asdict(clipped) for clipped in self.clipped],
             "tflm_matches_reference": self.tflm_matches_reference,
             "rows": [dataclasses.asdict(row) for row in self.rows],
         }
@@ -116,9 +119,10 @@ class Verification:
         lines = aligned([head, *map(_cells, self.rows)])
         against = self.reference or "nothing"
         note = f"{self.samples} samples; compared with {against}, differences in {self.unit}"
-        if self.broken:
-            note += f"; reference kernels (-ref) compute {', '.join(self.broken)} wrongly"
-        return "\n".join([*lines, note])
+        for name, wrong in self.broken.items():
+            note += f"; {name} is computed wrongly by {' and '.join(wrong)}"
+        clipped = [str(clipped) for clipped in self.clipped if clipped.is_considerable]
+        return "\n".join([*lines, note, *clipped])
 
 
 def verify(
@@ -127,8 +131,9 @@ def verify(
     """Runs a `.tflite` file on every installed runtime and compares what they give.
 
     Each runtime works in a child process: one that crashes becomes a row of the table. They are
-    compared with reference kernels, or with LiteRT's default ones where the file has an operator
-    that reference kernels compute wrongly, such as SUM in int8.
+    compared with tflite-runtime's reference kernels, or with others where the file has an operator
+    that those compute wrongly, such as SUM in int8 or a Dense on sequences with a scale for each
+    unit.
 
     Args:
         lite: the file, with batch 1.
@@ -142,6 +147,7 @@ def verify(
         A `Verification`.
 
     Raises:
+        ArgumentError: `lite` is no `LiteModel`.
         DataError: `data` does not fit the file.
         UnsupportedError: the file's batch is not 1.
 
@@ -151,11 +157,12 @@ def verify(
         litert              yes   97.78 %   100.00 %     1               0.21 %
         ...
     """
-    inputs, labels = _collect(lite, data, limit)
+    require_lite(lite, "verify()")
+    inputs, labels, clipped = _collect(lite, data, limit)
     outputs, status = _run_all(lite, inputs, timeout)
-    broken = reference_kernels.broken_operators(lite.file)
-    references = OTHER_REFERENCES if broken else REFERENCES
-    reference = next((name for name in references if name in outputs), None)
+    broken = wrong_runtimes(lite.file)
+    wrong = {name for names in broken.values() for name in names}
+    reference = next((name for name in REFERENCES if name in outputs and name not in wrong), None)
     expected = outputs[reference] if reference else None
     rows = [
         _row(name, outputs[name], expected, labels) if name in outputs else Row(name, why)
@@ -165,7 +172,9 @@ def verify(
     unit = first.dtype if first.scale is None else f"{first.dtype} steps"
     operators = {operator.name for operator in lite.file.operators}
     conv_net = first.dtype == "int8" and operators <= CONV_NET
-    return Verification(tuple(rows), len(inputs[0]), reference, unit, conv_net, tuple(broken))
+    return Verification(
+        tuple(rows), len(inputs[0]), reference, unit, conv_net, broken, tuple(clipped)
+    )
 
 
 def _run_all(
@@ -188,15 +197,20 @@ def _run_all(
 
 def _collect(
     lite: LiteModel, data: Any, limit: int | None
-) -> tuple[list[np.ndarray], np.ndarray | None]:
+) -> tuple[list[np.ndarray], np.ndarray | None, list[Clipped]]:
+    """What the inputs store, the labels, and how much of the data was clipped."""
     parts, labels = [], []
+    clippings = {i: Clipping(x, x.scale) for i, x in enumerate(lite.inputs) if x.scale is not None}
     for batch in batches(data, lite.slots(), limit):
         pairs = zip(lite.inputs, batch.inputs, strict=True)
         parts.append([details.quantize(array) for details, array in pairs])
+        for i, clipping in clippings.items():
+            clipping.add(batch.inputs[i])
         if batch.labels is not None:
             labels.append(batch.labels)
     inputs = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
-    return inputs, np.concatenate(labels) if len(labels) == len(parts) else None
+    clipped = [clipping.result for clipping in clippings.values()]
+    return inputs, np.concatenate(labels) if len(labels) == len(parts) else None, clipped
 
 
 def _row(

@@ -136,7 +136,7 @@ def test_float_model_converts_with_a_dataset_and_is_refused_without(
 ):
     code, _, err = cli("convert", model_file, tmp_path / "m.tflite")
     assert code == 2
-    assert "representative_data" in err
+    assert "pass it through `sft-keras quantize` first, or give --dataset=." in err
     code, _, err = cli("convert", model_file, tmp_path / "m.tflite", f"--dataset={data_file}")
     assert code == 0, err
     code, out, _ = cli("inspect", tmp_path / "m.tflite")

@@ -16,6 +16,11 @@ def test_latency_of_two_files(qat_lite):
         assert str(timing).count("ms") == 1
 
 
+def test_latency_of_one_file(qat_lite):
+    timing = latency(qat_lite, runs=3, warmup=0)
+    assert 0 < timing.low <= timing.median <= timing.high
+
+
 def test_a_file_that_looks_up_tokens_runs():
     keras.utils.set_random_seed(0)
     tokens = keras.Input((4,), dtype="int32")
@@ -73,6 +78,18 @@ def test_few_runs_say_nothing_of_the_median():
     assert not speed._speed(np.full(6, 1.5)).is_noise
 
 
-def test_no_file_is_refused():
+@pytest.mark.parametrize("measure", [benchmark, latency])
+def test_no_file_is_refused(measure):
     with pytest.raises(ArgumentError, match="There is no file"):
-        benchmark({})
+        measure({})
+
+
+def test_benchmark_of_one_file_names_latency(qat_lite):
+    with pytest.raises(ArgumentError, match=r"one alone; give a dict .* with latency\(lite\)"):
+        benchmark(qat_lite)
+
+
+@pytest.mark.parametrize("measure", [benchmark, latency])
+def test_files_without_names_are_refused(qat_lite, measure):
+    with pytest.raises(ArgumentError, match="takes files by name, not list; give a dict"):
+        measure([qat_lite, qat_lite])

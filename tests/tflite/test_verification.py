@@ -104,11 +104,22 @@ def test_a_runtime_that_crashes_is_a_row(aborting, samples):
 def test_where_reference_kernels_are_wrong_none_is_the_reference(summing, samples):
     _, lite = summing
     verified = verify(lite, samples, limit=8)
-    assert (verified.reference, verified.broken) == ("litert", ("SUM",))
-    assert "reference kernels (-ref) compute SUM wrongly" in str(verified)
+    assert verified.reference == "litert"
+    assert verified.broken == {"SUM": ("litert-ref", "tflite-runtime-ref")}
+    assert "SUM is computed wrongly by litert-ref and tflite-runtime-ref" in str(verified)
+    assert json.loads(json.dumps(verified.to_dict()))["broken"]["SUM"] == [*verified.broken["SUM"]]
     assert verified["litert-ref"].largest_difference > 50
     if verified["tflm"].runs:
         assert verified["tflm"].largest_difference <= 1
+
+
+@pytest.mark.parametrize("factor", [1, 255])
+def test_data_in_another_unit_is_noticed(qat_lite, samples, factor, only_litert):
+    verified = verify(qat_lite, samples[0] * factor, limit=8)
+    (clipped,) = verified.clipped
+    assert (clipped.share > 0.5) == (factor > 1)
+    assert ("of the values for input 'image' lie outside" in str(verified)) == (factor > 1)
+    assert json.loads(json.dumps(verified.to_dict()))["clipped"][0]["name"] == "image"
 
 
 def test_a_mismatch_is_noticed():
