@@ -44,11 +44,15 @@ def values(tensor: schema.Tensor) -> np.ndarray | None:
         return None
     stored = tensor.data.view(dtype).reshape(tensor.shape).astype(float)
     if tensor.scales.size == 1:
-        return (stored - tensor.zero_points.max(initial=0)) * float(tensor.scales[0])
+        return (stored - _zero_point(tensor)) * float(tensor.scales[0])
     axis = next((a for a in (0, -1) if stored.ndim and stored.shape[a] == tensor.scales.size), None)
     if axis is None:
         return None
     return np.moveaxis(np.moveaxis(stored, axis, -1) * tensor.scales, -1, axis)
+
+
+def _zero_point(tensor: schema.Tensor) -> int:
+    return int(tensor.zero_points[0]) if tensor.zero_points.size else 0
 
 
 def drowning(operator: schema.Operator, made: Made) -> float | None:
@@ -102,7 +106,7 @@ def low_high(tensor: schema.Tensor) -> tuple[float, float]:
     """The range of a tensor, infinite where it has none."""
     if tensor.dtype not in QUANTIZED or tensor.scales.size != 1:
         return -math.inf, math.inf
-    limits, zero = np.iinfo(tensor.dtype), int(tensor.zero_points.max(initial=0))
+    limits, zero = np.iinfo(tensor.dtype), _zero_point(tensor)
     scale = float(tensor.scales[0])
     return (limits.min - zero) * scale, (limits.max - zero) * scale
 

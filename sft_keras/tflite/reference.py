@@ -34,14 +34,14 @@ def is_sound(runtime: str, file: File) -> bool:
 
 
 def _of_a_sum(operator: Operator) -> tuple[str, ...]:
-    is_integer = operator.inputs[0].dtype.startswith("int")
+    is_integer = any(x.dtype.startswith("int") for x in operator.outputs)
     return ("litert-ref", "tflite-runtime-ref") if is_integer else ()
 
 
 def _of_a_dense(operator: Operator) -> tuple[str, ...]:
     """With a scale for each output they take the second axis of a sequence for the units."""
-    is_sequence = bool(operator.outputs) and len(operator.outputs[0].shape) > 2
-    if operator.inputs[1].scales.size < 2 or not is_sequence:
+    is_sequence = any(len(x.shape) > 2 for x in operator.outputs)
+    if not is_sequence or all(x.scales.size < 2 for x in operator.inputs[1:2]):
         return ()
     # The fast kernels hand what is in int16 with a bias to the reference kernels.
     handed_on = operator.inputs[0].dtype == "int16" and len(operator.inputs) > 2

@@ -104,3 +104,13 @@ def test_a_constant_is_read_by_its_scales(qat_lite):
     assert np.abs(weights).max((1, 2, 3)) == pytest.approx(127 * first.inputs[1].scales, rel=0.01)
     assert bias.shape == (4,)
     assert constants.values(first.inputs[0]) is None
+
+
+def test_a_range_is_that_of_what_the_tensor_can_hold(qat_lite):
+    for details, tensor in (
+        (qat_lite.inputs[0], qat_lite.file.subgraphs[0].inputs[0]),
+        (qat_lite.outputs[0], qat_lite.file.subgraphs[0].outputs[0]),
+    ):
+        assert details.zero_point != 0
+        ends = details.dequantize(np.array([-128, 127], "int8"))
+        assert constants.low_high(tensor) == pytest.approx(tuple(ends))
