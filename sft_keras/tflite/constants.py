@@ -6,7 +6,7 @@ smaller number does.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -24,8 +24,18 @@ MOVING = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE", "BROADCAST_TO", "TIL
 
 
 def made_by(file: schema.File) -> Made:
-    """The operator that computes each tensor."""
-    return {tensor: operator for operator in file.operators for tensor in operator.outputs}
+    """The operator that computes each tensor, but for what comes of itself."""
+    computed = {tensor for operator in file.operators for tensor in operator.outputs}
+    made: dict[schema.Tensor, schema.Operator] = {}
+    for operator in file.operators:
+        if all(tensor in made or tensor not in computed for tensor in operator.inputs):
+            made |= {tensor: operator for tensor in operator.outputs if tensor not in made}
+    return made
+
+
+def has_range(tensor: schema.Tensor, dtypes: Collection[str] = QUANTIZED) -> bool:
+    """Whether a tensor has one of these dtypes, and one scale that is a number."""
+    return tensor.dtype in dtypes and tensor.scales.size == 1 and 0 < tensor.scales[0] < math.inf
 
 
 def values(tensor: schema.Tensor) -> np.ndarray | None:
@@ -66,7 +76,7 @@ def drowning(operator: schema.Operator, made: Made) -> float | None:
         The constant, or None where there is none or the other numbers are still told apart.
     """
     output = operator.outputs[0] if operator.outputs else None
-    if output is None or output.dtype not in QUANTIZED or output.scales.size != 1:
+    if output is None or not has_range(output):
         return None
     found = max(_added(operator, made), key=abs, default=0.0)
     if abs(found) < LEAST:
@@ -104,7 +114,7 @@ def _masking(tensor: schema.Tensor, made: Made) -> float:
 
 def low_high(tensor: schema.Tensor) -> tuple[float, float]:
     """The range of a tensor, infinite where it has none."""
-    if tensor.dtype not in QUANTIZED or tensor.scales.size != 1:
+    if not has_range(tensor):
         return -math.inf, math.inf
     limits, zero = np.iinfo(tensor.dtype), _zero_point(tensor)
     scale = float(tensor.scales[0])
@@ -123,7 +133,7 @@ def _width(operator: schema.Operator, constant: float, made: Made) -> float:
 
 def _width_of_products(operator: schema.Operator, data: list[schema.Tensor]) -> float:
     weights = values(operator.inputs[1])
-    if weights is None or not data:
+    if weights is None or not weights.ndim or not data:
         return math.inf
     axis = -1 if operator.name == "DEPTHWISE_CONV_2D" else 0
     sums = np.abs(np.moveaxis(weights, axis, 0)).reshape(weights.shape[axis], -1).sum(1)

@@ -118,7 +118,7 @@ def faithful_tables(file: schema.File, promise: Promise) -> Iterator[str]:
         ends = (*operator.inputs[:1], *operator.outputs)
         if operator.name not in tables.FUNCTIONS or len(ends) != 2:
             continue
-        if any(t.dtype != "int16" or t.scales.size != 1 for t in ends):
+        if not all(constants.has_range(t, ["int16"]) for t in ends):
             continue
         error = tables.worst_error(operator, made)
         if error > TABLE_ERROR:
@@ -134,10 +134,12 @@ def close_logarithms(file: schema.File, promise: Promise) -> Iterator[str]:
     made = constants.made_by(file)
     for operator in file.operators:
         ends = (*operator.inputs[:1], *operator.outputs)
-        if operator.name != "LOG" or any(t.dtype != "int8" or t.scales.size != 1 for t in ends):
+        if operator.name != "LOG" or len(ends) != 2:
+            continue
+        if not all(constants.has_range(t, ["int8"]) for t in ends):
             continue
         source, (low, high) = ends[0], constants.low_high(ends[-1])
-        least = max(tables.least(source, made), math.exp(low))
+        least = max(tables.least(source, made), math.exp(np.clip(low, -700, 0)))
         error = math.log1p(float(source.scales[0]) / 2 / least) / max(-low, high)
         if error > LOGARITHM_ERROR:
             yield (

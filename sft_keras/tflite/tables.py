@@ -22,6 +22,7 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 OUTSIDE = {"LOG": LOWEST, "RSQRT": HIGHEST}  # entries where the function has no number
 POSITIVE = {"EXP", "SOFTMAX", "LOGISTIC", "RELU", "RELU6", "ABS", "SQUARE", "SQUARED_DIFFERENCE"}
+DEPTH = 8  # mean(x * x) + 1e-6 is four
 KEEPING = {"MEAN", "SUM", "QUANTIZE", "RESHAPE", "TRANSPOSE"}
 """What gives nothing below the least of what it reads, where that is no less than zero."""
 
@@ -47,12 +48,13 @@ def worst_error(operator: schema.Operator, made: constants.Made) -> float:
     return float(np.abs(looked_up - exact)[possible].max(initial=0)) / HIGHEST
 
 
-def least(tensor: schema.Tensor, made: constants.Made) -> float:
+def least(tensor: schema.Tensor, made: constants.Made, depth: int = DEPTH) -> float:
     """A number that nothing in a tensor is below, by what computes it.
 
     Args:
         tensor: of a file.
         made: as in `worst_error`.
+        depth: how many operators to look back.
 
     Returns:
         The number; minus infinity where that is not known.
@@ -60,14 +62,14 @@ def least(tensor: schema.Tensor, made: constants.Made) -> float:
     numbers, operator = constants.values(tensor), made.get(tensor)
     if numbers is not None:
         return float(numbers.min())
-    if operator is None:
+    if operator is None or not depth:
         return -math.inf
     if operator.name in POSITIVE or (operator.name == "MUL" and len({*operator.inputs}) == 1):
         return 0.0
     if operator.name == "ADD":
-        return sum(least(summand, made) for summand in operator.inputs)
+        return sum(least(summand, made, depth - 1) for summand in operator.inputs)
     if operator.name in KEEPING and operator.inputs:
-        below = least(operator.inputs[0], made)
+        below = least(operator.inputs[0], made, depth - 1)
         return below if below >= 0 else -math.inf
     return -math.inf
 

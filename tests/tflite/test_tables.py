@@ -7,6 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers, ops
 from one_operator import file_of
 
+from sft_keras import check
 from sft_keras.errors import GateError
 from sft_keras.tflite import LiteModel, constants, convert, gate, runtimes, scales, tables
 from sft_keras.tflite.packing import packed
@@ -111,3 +112,42 @@ def test_the_least_number_is_read_from_what_computes_it(vectors):
     logarithms = [o.inputs[0] for o in lite.file.operators if o.name == "LOG"]
     assert [tables.least(t, made) for t in logarithms] == pytest.approx([1, 0.5], rel=1e-3)
     assert tables.least(lite.file.subgraphs[0].inputs[0], made) == -np.inf
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize(
+    ("scale", "zero"), [(0, 0), (np.nan, 0), (-1, 0), (1e30, 0), (1, -(2**62))]
+)
+def test_scales_that_are_no_scales_are_read(dtype, scale, zero):
+    model = schema.ModelT.InitFromPackedBuf(file_of("LOG", dtype, ([(1, 4)], (1, 4))))
+    for tensor in model.subgraphs[0].tensors:
+        tensor.quantization.scale = np.array([scale], np.float32)
+        tensor.quantization.zeroPoint = np.array([zero], np.int64)
+    assert isinstance(str(check(LiteModel(packed(model)), "litert")), str)
+
+
+@pytest.mark.parametrize("name", ["ADD", "RESHAPE"])
+def test_what_is_computed_from_itself_is_no_endless_work(name):
+    form = ([(1, 4)] * (2 if name == "ADD" else 1), (1, 4))
+    model = schema.ModelT.InitFromPackedBuf(file_of("LOG", "int8", ([(1, 4)], (1, 4))))
+    other = schema.ModelT.InitFromPackedBuf(file_of(name, "int8", form))
+    (loop,) = other.subgraphs[0].operators
+    loop.opcodeIndex = len(model.operatorCodes)
+    model.operatorCodes += other.operatorCodes
+    (log,) = model.subgraphs[0].operators
+    loop.inputs = loop.outputs = [int(log.inputs[0])] * len(loop.inputs)
+    loop.outputs = loop.outputs[:1]
+    model.subgraphs[0].operators.insert(0, loop)
+    lite = LiteModel(packed(model))
+    assert constants.made_by(lite.file) == {}
+    assert isinstance(str(check(lite, "litert")), str)
+
+
+def test_many_sums_of_sums_are_not_followed_for_ever(vectors):
+    x = keras.Input((6,))
+    y = layers.ReLU()(x)
+    for _ in range(40):
+        y = layers.Add()([y, y])
+    model = keras.Model(x, ops.log(y / 2**40 + 1.0))
+    lite = convert(model, vectors, dtype="int16x8", target="litert")
+    assert {"ADD", "LOG"} <= {operator.name for operator in lite.file.operators}
