@@ -13,7 +13,7 @@ import numpy as np
 from sft_keras.tflite import schema
 
 Made = Mapping[schema.Tensor, schema.Operator]
-LEAST = 1e3  # masks add at least as much; what `masks.MASKED` is before a softmax
+LEAST = 5e3  # masks are -1e4 and beyond; offsets of thousands are numbers of their own
 FEWEST_STEPS = 8  # numbers in fewer steps are off by a quarter of their deviation
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 JOINING = ("SELECT", "SELECT_V2", "PADV2", "CONCATENATION")  # what they read has one range

@@ -1,5 +1,7 @@
 """Tiny models and the files they give; one conversion costs some ten seconds, so few are made."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import tflite
 from tflite_mutations import narrow_softmax
 
 from sft_keras import tflite as sft_tflite
-from sft_keras.tflite import LiteModel
+from sft_keras.tflite import LiteModel, child, converter_process
 
 
 def conv_net(library, name="net"):
@@ -72,3 +74,30 @@ def mutate(qat_lite):
 def aborting(mutate):
     """`qat_lite` with a softmax that sees almost no range: TFLite Micro aborts on it."""
     return mutate(narrow_softmax)
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Converts in this process: a second instead of five, where nothing is to crash."""
+    _convert_in_process(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def all_in_process():
+    """As `in_process`, for a whole file of tests and its fixtures."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _convert_in_process(monkeypatch)
+        yield
+
+
+def _convert_in_process(monkeypatch):
+    in_child = child.run
+
+    def run(module, arguments, timeout):
+        if module != "sft_keras.tflite.converter_process":
+            return in_child(module, arguments, timeout)
+        folder, target, settings = arguments
+        given = converter_process.Settings(**json.loads(settings.read_text()))
+        return target.write_bytes(converter_process.convert(str(folder), given))
+
+    monkeypatch.setattr(child, "run", run)

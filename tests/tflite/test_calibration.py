@@ -8,6 +8,8 @@ from keras import layers
 
 from sft_keras.tflite import calibration, convert
 
+pytestmark = pytest.mark.usefixtures("all_in_process")
+
 RAMP = np.linspace(0, 1000, 24, dtype="float32").reshape(6, 4)
 
 

@@ -8,6 +8,8 @@ from keras import layers, ops
 from sft_keras.errors import GateError
 from sft_keras.tflite import constants, convert, runtimes
 
+pytestmark = pytest.mark.usefixtures("all_in_process")
+
 KEPT = (np.arange(6) < 4)[:, None]
 MASK = np.where(KEPT, 0, -1e9).astype("float32")
 

@@ -1,5 +1,3 @@
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ from sft_keras.tflite import (
     conversion,
     convert,
     converter,
-    converter_process,
     export,
     runtimes,
 )
@@ -221,22 +218,6 @@ def test_names_are_public():
     assert sft_keras.convert is convert
     assert sft_keras.LiteModel is sft_keras.tflite.LiteModel
     assert sft_keras.verify is sft_keras.tflite.verify
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    """Converts in this process: a second instead of five, where nothing is to crash."""
-
-    in_child = conversion.child.run
-
-    def run(module, arguments, timeout):
-        if module != "sft_keras.tflite.converter_process":
-            return in_child(module, arguments, timeout)
-        folder, target, settings = arguments
-        given = converter_process.Settings(**json.loads(settings.read_text()))
-        return target.write_bytes(converter_process.convert(str(folder), given))
-
-    monkeypatch.setattr(conversion.child, "run", run)
 
 
 @pytest.fixture

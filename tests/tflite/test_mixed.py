@@ -11,6 +11,8 @@ import sft_keras
 from sft_keras.errors import ArgumentError, GateError, UnsupportedError
 from sft_keras.tflite import convert, gate, runtimes, schema
 
+pytestmark = pytest.mark.usefixtures("all_in_process")
+
 LAYERS = keras.layers
 
 

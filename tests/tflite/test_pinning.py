@@ -7,6 +7,8 @@ from keras import layers, ops
 
 from sft_keras.tflite import convert, runtimes
 
+pytestmark = pytest.mark.usefixtures("all_in_process")
+
 
 @pytest.fixture(scope="module")
 def x():

@@ -8,6 +8,8 @@ from keras import layers
 from sft_keras.errors import GateError
 from sft_keras.tflite import convert, ranges, runtimes
 
+pytestmark = pytest.mark.usefixtures("all_in_process")
+
 
 def test_the_gate_notices_a_state_that_is_written_in_another_range(monkeypatch):
     keras.utils.set_random_seed(0)

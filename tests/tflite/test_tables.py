@@ -12,6 +12,8 @@ from sft_keras.errors import GateError
 from sft_keras.tflite import LiteModel, constants, convert, gate, runtimes, scales, tables
 from sft_keras.tflite.packing import packed
 
+pytestmark = pytest.mark.usefixtures("all_in_process")
+
 NUMBERS = np.arange(1, 2**15, dtype=np.int16)[None]
 
 
