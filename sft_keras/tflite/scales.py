@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sft_keras.tflite import constants, schema, tables, targets
+from sft_keras.tflite import constants, lookup_tables, schema, targets
 from sft_keras.tflite.promise import Promise
 
 # XNNPACK refuses a file with input scale * weight scale / output scale at or above this. Located
@@ -116,11 +116,11 @@ def faithful_tables(file: schema.File, promise: Promise) -> Iterator[str]:
     made = constants.made_by(file)
     for operator in file.operators:
         ends = (*operator.inputs[:1], *operator.outputs)
-        if operator.name not in tables.FUNCTIONS or len(ends) != 2:
+        if operator.name not in lookup_tables.FUNCTIONS or len(ends) != 2:
             continue
         if not all(constants.has_range(t, ["int16"]) for t in ends):
             continue
-        error = tables.worst_error(operator, made)
+        error = lookup_tables.worst_error(operator, made)
         if error > TABLE_ERROR:
             yield (
                 f"{operator} is read from a table in int16, which is off by up to {error:.0%} of "
@@ -139,7 +139,7 @@ def close_logarithms(file: schema.File, promise: Promise) -> Iterator[str]:
         if not all(constants.has_range(t, ["int8"]) for t in ends):
             continue
         source, (low, high) = ends[0], constants.low_high(ends[-1])
-        least = max(tables.least(source, made), math.exp(np.clip(low, -700, 0)))
+        least = max(lookup_tables.least(source, made), math.exp(np.clip(low, -700, 0)))
         error = math.log1p(float(source.scales[0]) / 2 / least) / max(-low, high)
         if error > LOGARITHM_ERROR:
             yield (

@@ -121,6 +121,12 @@ for path in sorted(pathlib.Path(sys.argv[2]).iterdir()):
 """
 
 
+def runs(lite, name):
+    """Whether `check` finds nothing, but that some numbers are off in what does run."""
+    findings = sft_keras.check(lite, name).findings
+    return not any(x.stops and "off by up to" not in x.text for x in findings)
+
+
 @pytest.mark.parametrize("name", HOSTS)
 def test_the_runtime_runs_what_is_not_named_and_nothing_else(name, tmp_path):
     required(name)
@@ -135,7 +141,7 @@ def test_the_runtime_runs_what_is_not_named_and_nothing_else(name, tmp_path):
         (tmp_path / key).write_bytes(lite.content)
     command = [sys.executable, "-c", RUNS, HOSTS[name], str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    passed = {key for key, lite in lites.items() if sft_keras.check(lite, name).runs}
+    passed = {key for key, lite in lites.items() if runs(lite, name)}
     assert set(done.stdout.split()) == passed
     assert {f"{operator}@float32" for operator in known} <= passed
 

@@ -9,7 +9,7 @@ from one_operator import file_of
 
 from sft_keras import check
 from sft_keras.errors import GateError
-from sft_keras.tflite import LiteModel, constants, convert, gate, runtimes, scales, tables
+from sft_keras.tflite import LiteModel, constants, convert, gate, lookup_tables, runtimes, scales
 from sft_keras.tflite.packing import packed
 
 pytestmark = pytest.mark.usefixtures("all_in_process")
@@ -41,10 +41,12 @@ def test_the_worst_error_is_that_of_the_kernel(name, largest, largest_output, mo
     (operator,) = lite.file.operators
     step, output_step = (float(t.scales[0]) for t in (*operator.inputs, *operator.outputs))
     (found,) = runtimes.run("litert", lite.content, [NUMBERS])
-    expected = tables.FUNCTIONS[name](NUMBERS * step)
+    expected = lookup_tables.FUNCTIONS[name](NUMBERS * step)
     error = np.abs(found * output_step - expected)[np.abs(expected) < largest_output]
-    monkeypatch.setattr(tables, "least", lambda tensor, made: step)
-    assert tables.worst_error(operator, {}) == pytest.approx(error.max() / largest_output, abs=2e-4)
+    monkeypatch.setattr(lookup_tables, "least", lambda tensor, made: step)
+    assert lookup_tables.worst_error(operator, {}) == pytest.approx(
+        error.max() / largest_output, abs=2e-4
+    )
 
 
 @pytest.fixture
@@ -98,7 +100,7 @@ def ordinary():
 def test_functions_that_bend_little_pass(vectors):
     model = ordinary()
     lite = convert(model, vectors, dtype="int16x8", target="litert")
-    assert {operator.name for operator in lite.file.operators} >= tables.FUNCTIONS.keys()
+    assert {operator.name for operator in lite.file.operators} >= lookup_tables.FUNCTIONS.keys()
     assert error_of(model, lite, vectors) < 0.03
 
 
@@ -112,8 +114,8 @@ def test_the_least_number_is_read_from_what_computes_it(vectors):
     lite = convert(ordinary(), vectors, dtype="int16x8", target="litert")
     made = constants.made_by(lite.file)
     logarithms = [o.inputs[0] for o in lite.file.operators if o.name == "LOG"]
-    assert [tables.least(t, made) for t in logarithms] == pytest.approx([1, 0.5], rel=1e-3)
-    assert tables.least(lite.file.subgraphs[0].inputs[0], made) == -np.inf
+    assert [lookup_tables.least(t, made) for t in logarithms] == pytest.approx([1, 0.5], rel=1e-3)
+    assert lookup_tables.least(lite.file.subgraphs[0].inputs[0], made) == -np.inf
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int16"])
