@@ -39,7 +39,10 @@ def generator():
 
 @pytest.mark.parametrize("data", [(X, Y), (X, Y, Y), batched(X, Y), generator()])
 def test_data_with_labels_passes(small_model, data):
-    require_labels(small_model(), train=data)
+    model = small_model()
+    assert require_labels(model, train=data) is None
+    with pytest.raises(DataError):  # the same model, so it is the data that passed
+        require_labels(model, train=X)
 
 
 class OwnStep(keras.Model):
@@ -50,7 +53,7 @@ class OwnStep(keras.Model):
 def test_a_model_that_may_need_no_labels_passes(small_model):
     model = small_model()
     model.compile("adam", loss=None)
-    require_labels(model, train=X)
+    assert require_labels(model, train=X) is None
     own = OwnStep(model.inputs, model.outputs)
     own.compile("adam", "sparse_categorical_crossentropy")
-    require_labels(own, train=X)
+    assert require_labels(own, train=X) is None
